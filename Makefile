@@ -1,0 +1,46 @@
+# make demo, make test, make lint and make bench set everything up themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Spinning threads slow a busy machine down thirtyfold.
+export OMP_WAIT_POLICY := passive
+
+.PHONY: demo test lint bench schema clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/normcheck demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	# import-linter follows no links and sees no folder without __init__.py: it gets a plain copy.
+	rm -rf build/floors && mkdir -p build/floors && cp -rL normcheck build/floors/
+	find build/floors -type d -not -name __pycache__ -exec touch {}/__init__.py \;
+	cd build/floors && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:cacheprovider
+
+schema: $(VENV)/.dev
+	$(BIN)/python tests/write_schema.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info normcheck-demo
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip setuptools
+
+$(VENV)/.runtime: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[reports]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
+	touch $@

@@ -1,0 +1,7 @@
+"""``python -m normcheck``."""
+
+from __future__ import annotations
+
+from normcheck.cli import main
+
+main()
