@@ -1,0 +1,193 @@
+"""The run record: one versioned JSON document, of which everything else is a view.
+
+Terminal, HTML, Markdown, events and pages show fields of this record; a number shown in two places
+comes from one field. The JSON Schema is committed as docs/record.schema.json.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from normcheck.errors import UsageError
+
+__all__ = [
+    "SCHEMA",
+    "Check",
+    "Environment",
+    "Failure",
+    "Measurement",
+    "Record",
+    "Unsupported",
+    "Verdict",
+    "read",
+]
+
+SCHEMA = "normcheck/run/1"
+
+
+class Verdict(StrEnum):
+    """What a check or a run says. Not judged is never green."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_JUDGED = "not_judged"
+
+
+class _Model(BaseModel):
+    # A NaN or an infinity would not come back from JSON.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Failure(_Model):
+    """One counterexample of one check."""
+
+    case: str = Field(description="Id of the smallest failing case; regenerates the input.")
+    ratio: float = Field(
+        description="Error over budget; capped at 1e12; 0 where nothing was measured."
+    )
+    message: str = Field(description="The whole explanation, at most 20 lines.")
+    found_in: str = Field(
+        default="", description="The case in which it was found before it was shrunk."
+    )
+    digest: str = Field(
+        default="", description="First 16 digits of a SHA-256 over the case's tensors."
+    )
+    tensor: str = Field(default="", description="What is wrong: y, grad_x, running_var, ...")
+    index: list[int] = Field(default_factory=list, description="Worst element, in the op's view.")
+    expected: float | None = Field(
+        default=None, description="Exact value there; null if not a number."
+    )
+    computed: float | None = Field(
+        default=None, description="What the target returned; null if not a number."
+    )
+    accepted: list[float | None] = Field(
+        default_factory=list, description="Smallest and largest accepted value there."
+    )
+    ulps: float | None = Field(
+        default=None, description="Signed error in ulps of the output format."
+    )
+    condition: float | None = Field(default=None, description="Condition number of the slice.")
+    matters: list[str] = Field(default_factory=list, description="What the failure depends on.")
+    does_not_matter: list[str] = Field(default_factory=list)
+    likely: str = Field(
+        default="", description="Cause, only where a hypothesis explains the output."
+    )
+    reproducer: str = Field(default="", description="Python that needs torch and the target alone.")
+
+
+class Measurement(_Model):
+    """The worst element of one case under one check."""
+
+    case: str
+    ratio: float
+    condition: float
+    ulps: float
+
+
+class Check(_Model):
+    """One property on one op, dtype and device."""
+
+    id: str = Field(pattern=r"^[a-z0-9_-]+$", description="op-dtype-device-property.")
+    property: str
+    dtype: str
+    device: str
+    verdict: Verdict
+    cases: int = Field(description="Cases judged.")
+    worst_ratio: float = Field(description="Largest error over budget; above 1 is a failure.")
+    worst_case: str = Field(default="", description="Case of the largest ratio.")
+    failing_cases: int = Field(default=0, description="All failing cases, listed or not.")
+    failures: list[Failure] = Field(default_factory=list)
+    rounding: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Per tensor, the rounding policies that explain all cases.",
+    )
+    unsupported: int = Field(default=0, description="Cases that the target refused.")
+    without_power: int = Field(
+        default=0, description="Cases whose budget cannot tell right from wrong."
+    )
+    reason: str = Field(default="", description="Why it is not judged.")
+    measurements: list[Measurement] = Field(default_factory=list)
+
+
+class Unsupported(_Model):
+    """A refusal: an exception of the target, not a failure."""
+
+    dtype: str
+    message: str
+    cases: int
+    example: str = Field(description="Id of one such case.")
+
+
+class Environment(_Model):
+    """Where the run took place."""
+
+    normcheck: str
+    python: str
+    torch: str
+    platform: str
+    threads: int
+    cpu_capability: str
+    devices: dict[str, str]
+
+
+class Record(_Model):
+    """One run of one target."""
+
+    model_config = ConfigDict(title="normcheck run record")
+
+    schema_: str = Field(default=SCHEMA, alias="schema")
+    verdict: Verdict
+    target: str
+    op: str
+    binding: str = Field(description="Which parameter of the target took which of the op.")
+    notes: list[str] = Field(default_factory=list, description="What the target cannot express.")
+    profile: str
+    seed: int
+    command: str = Field(description="What repeats this run.")
+    policies: dict[str, str] = Field(description="Declared policies.")
+    checks: list[Check]
+    unsupported: list[Unsupported] = Field(default_factory=list)
+    cases_judged: int = Field(description="Distinct cases that at least one check judged.")
+    incomplete: str = Field(default="", description="Why the run ended early; empty if it did not.")
+    environment: Environment
+    started_at: str = Field(description="UTC, ISO 8601.")
+    elapsed_s: float
+    elapsed_target_s: float = Field(description="Seconds spent inside the target.")
+    elapsed_judge_s: float = Field(description="Seconds spent in reference, budget and comparison.")
+
+    @property
+    def worst_ratio(self) -> float:
+        """Largest error over budget of all checks."""
+        judged = [check for check in self.checks if check.verdict is not Verdict.NOT_JUDGED]
+        return max((check.worst_ratio for check in judged), default=0.0)
+
+    def count(self, verdict: Verdict) -> int:
+        """Number of checks with this verdict."""
+        return sum(check.verdict is verdict for check in self.checks)
+
+    def to_json(self) -> str:
+        """Return the document, keys in the order of the model."""
+        return self.model_dump_json(by_alias=True, indent=2)
+
+
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        UsageError: The file is missing, or is not a record of a known schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise UsageError(
+            f"{path} is not a run record of schema {SCHEMA}: {where}: {first['msg']}"
+        ) from None
