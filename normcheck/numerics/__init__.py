@@ -1,0 +1,1 @@
+"""Floor 0: formats, rounding, reference arithmetic, error budgets and acceptance."""

@@ -1,0 +1,274 @@
+"""Pre-rounding error budgets: how far a correct target may be before it rounds its result.
+
+Notation as in docs/budgets.md, which derives each rule: u unit roundoff of the accumulation
+format, k the longest chain of additions allowed, d the budget of the mean, dv of the variance, dr
+of the reciprocal root. All budgets are absolute, float64, at least zero. Growth rates: Chan,
+Golub, LeVeque, "Algorithms for computing the sample variance", 1983; Higham, "Accuracy and
+Stability of Numerical Algorithms", 2nd ed., chapters 3-4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from normcheck.numerics.formats import FloatFormat
+from normcheck.numerics.reduction import EpsPlace, Formula, Reduction
+from normcheck.numerics.reference import Forward, Gradients
+
+__all__ = ["ForwardBudget", "GradientBudget", "backward_budget", "forward_budget", "sum_budget"]
+
+# A budget on the normalised value above this share of its size accepts answers without one
+# correct digit: the case then has no power to tell right from wrong.
+POWER_LIMIT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBudget:
+    """Budgets of the forward quantities of one piece.
+
+    Attributes:
+        mean: Slice shape: d.
+        variance: Slice shape: dv.
+        root: Slice shape: dr.
+        normalised: The view's shape: of c * r.
+        output: The view's shape: of c * r * weight + bias.
+        condition: Slice shape: kappa = sqrt(mean x^2 / v); 1 where the op is not centred.
+        power: Slice shape, bool: whether the budget can tell right from wrong here.
+        in_range: Slice shape, bool: whether squares stay inside the accumulation format.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    root: Tensor
+    normalised: Tensor
+    output: Tensor
+    condition: Tensor
+    power: Tensor
+    in_range: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class GradientBudget:
+    """Budgets of the gradients of one piece: the view's shape, float64."""
+
+    x: Tensor
+    weight_terms: Tensor
+    in_range: Tensor  # slice shape, bool
+
+
+def forward_budget(
+    forward: Forward[Tensor],
+    reduction: Reduction,
+    formula: Formula,
+    accumulation: FloatFormat,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    input_error: Tensor | None = None,
+) -> ForwardBudget:
+    """Return the budgets of one piece.
+
+    Args:
+        forward: The exact quantities, rounded to float64.
+        reduction: As given to `normalise`.
+        formula: As given to `normalise`.
+        accumulation: The format whose roundoff and underflow are granted.
+        weight: Broadcastable to the view, float64, or None.
+        bias: Broadcastable to the view, float64, or None.
+        input_error: The view's shape: how far the target's own input to the norm may be off (a
+            residual sum that it does not round to the output format), or None.
+    """
+    u, tiny = accumulation.unit_roundoff, accumulation.smallest_subnormal
+    over, k = reduction.over, formula.depth(reduction.count)
+    magnitude = forward.x.abs()
+    shift = torch.zeros_like(forward.x) if input_error is None else input_error
+    if forward.fixed:
+        d, dv = torch.zeros_like(forward.variance), torch.zeros_like(forward.variance)
+        square = forward.variance
+    else:
+        square = _average(forward.x * forward.x, reduction)
+        d = torch.zeros_like(square)
+        if reduction.centred:
+            d = (k + 1) * u * magnitude.mean(over, keepdim=True) + 2 * tiny
+            d = d + shift.mean(over, keepdim=True)
+        growth = (k + 4) * u
+        # Each square loses up to half of the smallest number; a sum collects what a mean averages.
+        lost = 4 + reduction.count if reduction.summed else 4
+        dv = _variance_budget(forward.variance, square, d, growth, reduction) + lost * tiny
+        if formula.one_pass:
+            dv = 2 * growth * square
+        dv = dv + _average(2 * forward.deviation.abs() * shift + shift * shift, reduction)
+    dr = _root_budget(forward, dv, formula) + 4 * u * forward.root
+    root = forward.root + dr
+    centring = d + shift + 3 * u * (magnitude + forward.mean.abs())
+    normalised = root * centring + forward.deviation.abs() * dr + tiny
+    output = normalised + 3 * u * forward.normalised.abs()
+    if weight is not None:
+        factor = (weight + formula.weight_offset).abs()
+        # 1 + weight is itself rounded once; a plain weight is taken as given.
+        own = u * factor if formula.weight_offset else torch.zeros_like(factor)
+        output = factor * output + forward.normalised.abs() * own + tiny
+    if bias is not None:
+        output = output + 3 * u * bias.abs()
+    return ForwardBudget(
+        mean=d,
+        variance=dv,
+        root=dr,
+        normalised=normalised + 2 * u * forward.normalised.abs(),
+        output=output,
+        condition=_condition(square, forward, reduction),
+        power=_has_power(normalised, forward, reduction),
+        in_range=_squares_in_range(magnitude, forward, reduction, accumulation),
+    )
+
+
+def _average(x: Tensor, reduction: Reduction) -> Tensor:
+    if reduction.summed:
+        return x.sum(reduction.over, keepdim=True)
+    return x.mean(reduction.over, keepdim=True)
+
+
+def _variance_budget(
+    variance: Tensor, square: Tensor, d: Tensor, growth: float, reduction: Reduction
+) -> Tensor:
+    if not reduction.centred:
+        return growth * variance
+    # v (1 + kappa) = v + sqrt(Q v): Welford grows with kappa, two-pass sums with kappa^2 k u.
+    welford = growth * (variance + (square * variance).sqrt())
+    return torch.minimum(welford, growth * square) + d * d
+
+
+def _root_budget(forward: Forward[Tensor], dv: Tensor, formula: Formula) -> Tensor:
+    """Evaluate r(v - dv) - r, the larger side, without cancellation."""
+    v, r = forward.variance, forward.root
+    eps = formula.eps if formula.eps_place is EpsPlace.INSIDE else 0.0
+    below = (v - dv).clamp_min(0.0)
+    change = (v - below) / ((v + eps).sqrt() + (below + eps).sqrt())
+    # 0/0: no variance and no budget for one.
+    change = torch.where(v - below == 0, 0.0, change)
+    above = dv / ((v + eps).sqrt() + (v + dv + eps).sqrt())
+    change = torch.maximum(change, torch.where(dv == 0, 0.0, above))
+    if formula.eps_place is EpsPlace.FLOOR:
+        change = torch.where((v + dv).sqrt() < formula.eps, 0.0, change)
+    denominator = 1.0 / r - change
+    # At or below zero the budget admits any scale at all.
+    return torch.where(denominator > 0, r * change / denominator, torch.inf)
+
+
+def _condition(square: Tensor, forward: Forward[Tensor], reduction: Reduction) -> Tensor:
+    if not reduction.centred or forward.fixed:
+        return torch.ones_like(forward.variance)
+    return (square / forward.variance).sqrt().nan_to_num(nan=1.0)
+
+
+def _has_power(normalised: Tensor, forward: Forward[Tensor], reduction: Reduction) -> Tensor:
+    if normalised.numel() == 0:
+        return torch.zeros(reduction.slices, dtype=torch.bool)
+    size = forward.normalised.abs().amax(reduction.over, keepdim=True).clamp_min(1.0)
+    worst = normalised.amax(reduction.over, keepdim=True)
+    power: Tensor = worst <= POWER_LIMIT * size
+    return power.expand(reduction.slices)
+
+
+def _squares_in_range(
+    magnitude: Tensor, forward: Forward[Tensor], reduction: Reduction, accumulation: FloatFormat
+) -> Tensor:
+    if magnitude.numel() == 0 or forward.fixed:
+        return torch.ones(reduction.slices, dtype=torch.bool)
+    largest = magnitude.amax(reduction.over, keepdim=True)
+    # Deviations reach twice the largest magnitude, and n of their squares are added.
+    squares = (2.0 if reduction.centred else 1.0) * largest
+    limit = (accumulation.square_limit / reduction.count) ** 0.5
+    inside: Tensor = squares <= limit
+    return inside
+
+
+def backward_budget(
+    forward: Forward[Tensor],
+    gradients: Gradients[Tensor],
+    budget: ForwardBudget,
+    dy: Tensor,
+    reduction: Reduction,
+    formula: Formula,
+    accumulation: FloatFormat,
+    scaled_error: Tensor | None = None,
+) -> GradientBudget:
+    """Return the budgets of the input gradient and of each term of the weight gradient.
+
+    Args:
+        forward: The exact quantities, rounded to float64.
+        gradients: The exact gradients, rounded to float64.
+        budget: What `forward_budget` returned for them.
+        dy: The view's shape, float64.
+        reduction: As given to `normalise`.
+        formula: As given to `normalise`.
+        accumulation: The format whose roundoff and underflow are granted.
+        scaled_error: The view's shape: how far g itself may be off, beyond its roundoff.
+    """
+    u, tiny = accumulation.unit_roundoff, accumulation.smallest_subnormal
+    k = formula.depth(reduction.count)
+    own = torch.zeros_like(dy) if scaled_error is None else scaled_error
+    g, x_hat, e_x_hat = gradients.scaled.abs(), forward.normalised.abs(), budget.normalised
+    projected = gradients.mean_projected.abs()
+    e_mean = torch.zeros_like(forward.root)
+    e_projected = torch.zeros_like(forward.root)
+    if not forward.fixed:
+        e_projected = (k + 3) * u * _average(g * x_hat, reduction)
+        e_projected = e_projected + _average(g * e_x_hat + own * x_hat, reduction)
+        if reduction.centred:
+            e_mean = (k + 2) * u * g.mean(reduction.over, keepdim=True)
+            e_mean = e_mean + own.mean(reduction.over, keepdim=True)
+    root, stretch = forward.root + budget.root, forward.stretch
+    inner = 2 * u * g + own + e_mean + 2 * u * gradients.mean_scaled.abs()
+    if formula.weight_offset:
+        inner = inner + u * g
+    through = x_hat * e_projected + e_x_hat * (projected + e_projected) + 3 * u * x_hat * projected
+    if formula.eps_place is EpsPlace.OUTSIDE:
+        # The factor (sqrt v + eps)/sqrt v carries the relative errors of both roots; where eps is
+        # much larger than sqrt v, that of the inner one is part of e_projected.
+        through = through + 2 * (budget.root / forward.root) * x_hat * projected
+    inner = inner + stretch * through
+    exact = gradients.x.abs()
+    dx = root * inner + (budget.root / forward.root) * exact + 4 * u * exact + tiny * (4 + root)
+    terms = dy.abs() * e_x_hat + tiny
+    in_range = budget.in_range & _cubes_in_range(forward, reduction, accumulation)
+    if formula.eps_place is EpsPlace.FLOOR and not forward.fixed:
+        in_range = in_range & ~_at_the_kink(forward, budget, formula, u)
+    return GradientBudget(dx, terms, in_range)
+
+
+def _at_the_kink(
+    forward: Forward[Tensor], budget: ForwardBudget, formula: Formula, u: float
+) -> Tensor:
+    """Whether the norm may lie on either side of its floor, where the gradient jumps."""
+    low = (forward.variance - budget.variance).clamp_min(0.0).sqrt()
+    high = (forward.variance + budget.variance).sqrt()
+    kink: Tensor = (low <= formula.eps * (1 + 4 * u)) & (high >= formula.eps * (1 - 4 * u))
+    return kink
+
+
+def _cubes_in_range(
+    forward: Forward[Tensor], reduction: Reduction, accumulation: FloatFormat
+) -> Tensor:
+    """Whether r^3 / n, which most backward passes form, neither overflows nor loses bits."""
+    if forward.fixed:
+        return torch.ones_like(forward.root, dtype=torch.bool)
+    largest = accumulation.square_limit ** (1.0 / 3.0) / 4.0
+    smallest = 4.0 * (accumulation.smallest_normal * max(reduction.count, 1)) ** (1.0 / 3.0)
+    inside: Tensor = (forward.root <= largest) & (forward.root >= smallest)
+    return inside
+
+
+def sum_budget(magnitude: Tensor, count: int, extra: int, formula: Formula, u: float) -> Tensor:
+    """Return the budget of a sum of ``count`` terms: (k(count) + extra) u times ``magnitude``.
+
+    Args:
+        magnitude: The sum of the terms' absolute values, float64.
+        count: How many terms are added.
+        extra: Roundings of each term before the sum.
+        formula: Decides how deep a sum may be.
+        u: Unit roundoff of the accumulation format.
+    """
+    return (formula.depth(count) + extra) * u * magnitude
