@@ -1,0 +1,149 @@
+"""From a failing case to the smallest recipe that still fails, and to what it depends on.
+
+The steps are those of a recipe, not of arrays: fewer rows, fewer columns, one regime instead of a
+mix, defaults instead of settings. Greedy, in an order that makes later steps cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from normcheck.cases import regimes
+from normcheck.cases.case import Case
+from normcheck.numerics.formats import BY_NAME, FloatFormat
+from normcheck.ops import catalogue
+from normcheck.ops.op import Family
+
+__all__ = ["Shrunk", "shrink"]
+
+Fails = Callable[[Case], bool | None]
+"""Whether a case fails; None where it cannot be judged."""
+
+MOST_TRIALS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """The smallest failing case that was found.
+
+    Attributes:
+        case: The recipe.
+        matters: Knobs whose change makes the failure go away.
+        does_not_matter: Knobs that can be changed without that.
+    """
+
+    case: Case
+    matters: tuple[str, ...]
+    does_not_matter: tuple[str, ...]
+
+
+def _regimes(case: Case) -> Iterator[Case]:
+    """One regime instead of a mix, the plainest first."""
+    if case.regime in regimes.MIXES:
+        tokens = regimes.mix(case.regime, FloatFormat.of(BY_NAME[case.dtype]))
+        for token in dict.fromkeys(tokens):
+            yield replace(case, regime=token)
+    elif case.regime != "plain":
+        yield replace(case, regime="plain")
+
+
+def _smaller(size: int) -> list[int]:
+    """Sizes to try instead, the smallest first, then halves and what lies just above them."""
+    halves = [size // 2, size // 2 + 1] if size > 8 else []
+    powers = [2**k + 1 for k in range(4, 16) if 2**k + 1 < size][-1:] if size > 16 else []
+    tries = [1, 2, 3, 4, 8, *halves, *powers, size - 1]
+    return [n for n in dict.fromkeys(tries) if 0 < n < size]
+
+
+def _shapes(case: Case) -> Iterator[Case]:
+    """Lower rank, then each dimension smaller, the leading ones first."""
+    op = catalogue.find(case.op)
+    shape = case.shape
+    if op.family is Family.ROWS and len(shape) > 2:
+        columns = 1
+        for size in shape[len(shape) - case.dims :]:
+            columns *= size
+        rows = case.elements // max(columns, 1)
+        yield replace(case, shape=(rows, columns), dims=1)
+    if op.family is Family.CHANNELS and len(shape) > 3:
+        product = 1
+        for size in shape[2:]:
+            product *= size
+        yield replace(case, shape=(*shape[:2], product), layout="contiguous")
+    for axis, size in enumerate(shape):
+        for smaller in _smaller(size):
+            changed = (*shape[:axis], smaller, *shape[axis + 1 :])
+            if op.name == "group_norm" and axis == 1 and smaller % case.groups:
+                continue
+            yield replace(case, shape=changed)
+
+
+def _settings(case: Case) -> Iterator[Case]:
+    """Defaults and absences instead of settings."""
+    plain = Case(case.op, case.dtype, case.shape)
+    for name in ("eps", "layout", "momentum", "mode", "stats", "seed"):
+        if getattr(case, name) != getattr(plain, name):
+            yield case.changed(**{name: getattr(plain, name)})
+    for name in ("bias", "weight"):
+        if getattr(case, name) != "none":
+            yield case.changed(**{name: "none"})
+
+
+def _step(case: Case, fails: Fails, tried: set[str]) -> Case | None:
+    """Return a simpler case that still fails."""
+    for candidates in (_regimes, _shapes, _settings):
+        for candidate in candidates(case):
+            if candidate.id in tried or len(tried) >= MOST_TRIALS:
+                continue
+            tried.add(candidate.id)
+            if fails(candidate):
+                return candidate
+    return None
+
+
+def shrink(case: Case, fails: Fails, *, fits: Callable[[Case], Case]) -> Shrunk:
+    """Shrink a failing case.
+
+    Args:
+        case: A case that fails.
+        fails: Whether a case fails, None where it cannot be judged; called at most `MOST_TRIALS`
+            times and a few more.
+        fits: The nearest case that the target can express.
+    """
+
+    def fails_as_fitted(candidate: Case) -> bool:
+        return fits(candidate) == candidate and fails(candidate) is True
+
+    tried = {case.id}
+    while (simpler := _step(case, fails_as_fitted, tried)) is not None:
+        case = simpler
+    matters: list[str] = []
+    does_not: list[str] = []
+    for knob, changed in _variations(case):
+        answer = fails(changed) if fits(changed) == changed else None
+        if answer is not None:
+            (does_not if answer else matters).append(knob)
+    return Shrunk(case, tuple(matters), tuple(does_not))
+
+
+def _variations(case: Case) -> Iterator[tuple[str, Case]]:
+    """Change one knob at a time to another ordinary value."""
+    op = catalogue.find(case.op)
+    other = "bfloat16" if case.dtype != "bfloat16" else "float32"
+    yield "dtype", replace(case, dtype=other)
+    if case.regime != "plain":
+        yield "regime", replace(case, regime="plain")
+    rows = (case.shape[0] + 2, *case.shape[1:])
+    if len(case.shape) > 1:
+        yield "rows" if op.family is Family.ROWS else "samples", replace(case, shape=rows)
+    columns = (*case.shape[:-1], case.shape[-1] + 5)
+    if op.family is Family.ROWS or len(case.shape) > 2:
+        name = "columns" if op.family is Family.ROWS else "positions"
+        yield name, replace(case, shape=columns)
+    yield "eps", replace(case, eps=0.01 if case.eps != 0.01 else 1e-5)
+    for name in ("weight", "bias"):
+        if op.parameter(name) is not None:
+            value = "none" if getattr(case, name) == "mixed" else "mixed"
+            yield name, case.changed(**{name: value})
+    yield "seed", replace(case, seed=case.seed + 101)
