@@ -1,0 +1,213 @@
+"""One calling convention for every target: tensors in, named outputs and gradients out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from normcheck.cases.case import Case
+from normcheck.cases.materialise import Inputs
+from normcheck.errors import TargetError
+from normcheck.ops.op import Op
+from normcheck.policy import Policy
+from normcheck.targets.binding import Binding
+from normcheck.targets.frameworks import Call, Framework
+
+__all__ = ["Adapter", "FunctionAdapter", "UnexpectedReturn", "conform", "describe", "named"]
+
+
+class UnexpectedReturn(Exception):
+    """The target returned something that is not what the op returns."""
+
+
+class Adapter(Protocol):
+    """A target that can be called with an op's parameters."""
+
+    @property
+    def text(self) -> str:
+        """What the user called the target."""
+
+    @property
+    def op(self) -> Op:
+        """The op that it is judged as."""
+
+    @property
+    def binding(self) -> Binding:
+        """How its parameters were bound."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it cannot express, in words."""
+
+    def conform(self, case: Case) -> Case:
+        """Return the nearest case that the target can express."""
+
+    def prepare(self, inputs: Inputs, tensors: Mapping[str, Tensor]) -> Call:
+        """Make ready to call with these tensors, which the call may own."""
+
+
+def conform(case: Case, missing: tuple[str, ...], eps: float | None) -> Case:
+    """Change what a target without some parameters cannot express.
+
+    Args:
+        case: Any case of the op.
+        missing: The op's parameters that the target does not have.
+        eps: The target's own epsilon, where it takes none.
+    """
+    changes: dict[str, object] = {}
+    for name in ("weight", "bias"):
+        if name in missing:
+            changes[name] = "none"
+    if "normalized_shape" in missing:
+        changes["dims"] = 1
+    if "running_mean" in missing or "running_var" in missing:
+        changes.update(stats="none", mode="train")
+    if "training" in missing or "use_input_stats" in missing:
+        changes["mode"] = "train"
+    if "momentum" in missing:
+        changes["momentum"] = 0.1
+    if "eps" in missing:
+        changes["eps"] = eps
+    return case.changed(**changes)
+
+
+def named(
+    returned: object, op: Op, text: str, is_array: Callable[[object], bool]
+) -> dict[str, Any]:
+    """Give what a target returned the names of the op's outputs.
+
+    Raises:
+        UnexpectedReturn: It is not as many arrays as the op has outputs.
+    """
+    expected = op.outputs
+    items: list[Any] = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    is_sequence = isinstance(returned, (tuple, list))
+    if (
+        len(items) == len(expected)
+        and is_sequence == (len(expected) > 1)
+        and all(map(is_array, items))
+    ):
+        return dict(zip(expected, items, strict=True))
+    what = "one tensor" if len(expected) == 1 else f"the tensors ({', '.join(expected)})"
+    raise UnexpectedReturn(f"{text} returned {describe(returned)}, but {op.name} returns {what}")
+
+
+def describe(returned: object) -> str:
+    """Describe any object in a few words, without its contents."""
+    if returned is None:
+        return "nothing"
+    if isinstance(returned, (tuple, list)):
+        inner = ", ".join(describe(item) for item in returned[:4])
+        return f"a {type(returned).__name__} ({inner})"
+    return "a Tensor" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAdapter:
+    """A plain function of tensors or of another framework's arrays."""
+
+    function: Callable[..., object]
+    text: str
+    op: Op
+    binding: Binding
+    policy: Policy
+    framework: Framework
+    eps: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def conform(self, case: Case) -> Case:
+        """Return the nearest case that the function can express."""
+        changed = conform(case, self.binding.missing, self.eps)
+        # A parameter called hidden_size or dim takes one number, not a shape.
+        if self.binding.axis or "shape" not in self.binding.names.get("normalized_shape", "shape"):
+            changed = replace(changed, dims=1)
+        return changed
+
+    def prepare(self, inputs: Inputs, tensors: Mapping[str, Tensor]) -> Call:
+        """Make ready to call with these tensors."""
+        arguments = dict(self.binding.fixed)
+        if self.binding.axis:
+            arguments[self.binding.axis] = -1
+        for own, mine in self.binding.names.items():
+            arguments[mine] = _argument(own, mine, inputs, tensors, self.policy)
+        by_argument = {
+            self.binding.names[n]: t for n, t in tensors.items() if n in self.binding.names
+        }
+        written = self._written(inputs, by_argument, arguments)
+
+        def run(given: Mapping[str, Any]) -> dict[str, Any]:
+            returned = self.function(**{**arguments, **given})
+            if returned is None and written:
+                return dict(written)
+            return named(returned, self.op, self.text, self.framework.is_array)
+
+        names = {own: self.binding.names[own] for own in tensors if own in self.binding.names}
+        return self.framework.call(run, tensors, names)
+
+    def _written(
+        self, inputs: Inputs, by_argument: Mapping[str, Tensor], arguments: dict[str, object]
+    ) -> dict[str, Tensor]:
+        """Return the tensors that hold the outputs of a target that returns nothing."""
+        if self.binding.destinations:
+            x = by_argument[self.binding.names["x"]]
+            made = {
+                # Poisoned: what is never written must not look right by chance.
+                output: torch.full_like(x, float("nan"))
+                for output in self.op.outputs
+            }
+            arguments.update(zip(self.binding.destinations, made.values(), strict=True))
+            return made
+        if self.policy.inplace:
+            owners = [self.binding.names.get(name, name) for name in self.policy.inplace]
+            return {
+                output: by_argument[mine]
+                for output, mine in zip(self.op.outputs, owners, strict=False)
+                if mine in by_argument
+            }
+        return {}
+
+
+def _argument(
+    own: str, mine: str, inputs: Inputs, tensors: Mapping[str, Tensor], policy: Policy
+) -> object:
+    """Return the value of one of the op's parameters for a call."""
+    case = inputs.case
+    match own:
+        case "normalized_shape":
+            shape = inputs.normalized_shape
+            return shape if "shape" in mine else shape[0]
+        case "num_groups":
+            return case.groups
+        case "training" | "use_input_stats":
+            return case.mode == "train"
+        case "momentum":
+            return 1.0 - case.momentum if policy.momentum == "old" else case.momentum
+        case "eps":
+            return inputs.eps
+    return tensors.get(own)
+
+
+def own_epsilon(op: Op, binding: Binding, declared: object) -> tuple[float | None, str]:
+    """Return the epsilon of a target that takes none, and a note; None where it takes one."""
+    if "eps" not in binding.missing:
+        return None, ""
+    if declared is not None:
+        return float(str(declared)), ""
+    return op.eps, f"takes no eps: judged at {op.eps:g}; declare its own with --set eps=VALUE"
+
+
+def refuse_unless_callable(found: object, text: str) -> Callable[..., object]:
+    """Return ``found`` if it can be called.
+
+    Raises:
+        TargetError: It cannot.
+    """
+    if not callable(found):
+        raise TargetError(
+            f"{text} is {describe(found)}, but must be callable or an nn.Module class"
+        )
+    return found
