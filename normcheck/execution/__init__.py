@@ -1,0 +1,1 @@
+"""Floor 2: calling a target and writing down everything that it did."""
