@@ -1,0 +1,98 @@
+"""What a property is: a claim that must hold for every case, and how one case is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from normcheck.numerics.comparison import Worst
+
+if TYPE_CHECKING:
+    from normcheck.properties.trial import Trial
+
+__all__ = ["Explanation", "Finding", "Outcome", "Property", "Status"]
+
+
+class Status(StrEnum):
+    """What one case says about one property."""
+
+    HELD = "held"
+    VIOLATED = "violated"
+    UNSUPPORTED = "unsupported"  # the target refused the case with a Python exception
+    POWERLESS = "powerless"  # no budget here can tell right from wrong
+    INAPPLICABLE = "inapplicable"  # the property says nothing about such a case
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The page that ``normcheck explain`` prints.
+
+    Attributes:
+        claim: What must hold, one sentence.
+        why: What goes wrong where it does not.
+        bound: How far is allowed, and where that comes from.
+        bugs: Real bugs that it would have caught, each with its place.
+    """
+
+    claim: str
+    why: str
+    bound: str
+    bugs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one case.
+
+    Attributes:
+        tensor: ``y``, ``grad_x``, ``running_var``, or the name of an argument.
+        detail: What is wrong, one line, where no number says it.
+        worst: The worst element, None where nothing was measured.
+        rounding: The rounding policy that came closest.
+        violations: Elements outside the accepted values.
+        judged: Elements that were judged.
+    """
+
+    tensor: str
+    detail: str = ""
+    worst: Worst | None = None
+    rounding: str = ""
+    violations: int = 0
+    judged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one case says about one property.
+
+    Attributes:
+        status: The answer.
+        ratio: Largest error over budget; 0 where nothing was measured.
+        worst: The element of that ratio.
+        finding: What is wrong, if violated.
+        reason: Why it was not judged, in the target's words where it refused.
+    """
+
+    status: Status
+    ratio: float = 0.0
+    worst: Worst | None = None
+    finding: Finding | None = None
+    reason: str = ""
+
+
+class Property(Protocol):
+    """A claim that must hold for every case. One file each; the file is its registration.
+
+    Attributes:
+        name: What the check ids end in: ``[a-z0-9_]``.
+        explanation: Its page.
+        parameter: A parameter without which an op has nothing to be judged; "" for any op.
+    """
+
+    name: str
+    explanation: Explanation
+    parameter: str
+
+    def judge(self, trial: Trial) -> Outcome:
+        """Judge one case."""

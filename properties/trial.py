@@ -1,0 +1,130 @@
+"""One case in front of one target: what was observed and how it compares, each worked out once.
+
+Properties ask for what they need; whatever two of them need is computed for the first and kept for
+the second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from normcheck.cases.materialise import Inputs
+from normcheck.cases.pose import observed_of, output_format, pose
+from normcheck.execution.in_process import InProcess, same_bits
+from normcheck.execution.observation import Observation
+from normcheck.numerics.comparison import Comparison
+from normcheck.numerics.judge import Comparisons, judge
+from normcheck.numerics.rounding_choice import RoundingChoice
+from normcheck.policy import Policy
+
+__all__ = ["Trial"]
+
+
+class Trial:
+    """One case, one target.
+
+    Attributes:
+        inputs: The case and its tensors.
+        policy: The declared conventions.
+        choice: Which rounding policies still explain all cases.
+        elapsed_judge_s: Seconds spent in reference, budget and comparison.
+    """
+
+    def __init__(
+        self, inputs: Inputs, executor: InProcess, policy: Policy, choice: RoundingChoice
+    ) -> None:
+        self.inputs, self.policy, self.choice = inputs, policy, choice
+        self._executor = executor
+        self._chosen: dict[str, tuple[str, Comparison]] = {}
+        self.elapsed_judge_s = 0.0
+
+    @property
+    def device_type(self) -> str:
+        """Type of the device that the target runs on."""
+        return self._executor.device.type
+
+    @cached_property
+    def forward(self) -> Observation:
+        """The call without gradients."""
+        return self._executor.forward(self.inputs)
+
+    @cached_property
+    def rerun(self) -> Observation:
+        """The same call once more."""
+        return self._executor.forward(self.inputs)
+
+    @cached_property
+    def backward(self) -> Observation:
+        """The call with gradients, and its gradients."""
+        return self._executor.backward(self.inputs)
+
+    @cached_property
+    def backward_rerun(self) -> Observation:
+        """The same once more."""
+        return self._executor.backward(self.inputs)
+
+    def well_formed(self, observation: Observation) -> bool:
+        """Return whether the outputs have the shape and the dtype that can be judged."""
+        dtype = output_format(self.inputs, self.policy)
+        shape = self.inputs.tensors["x"].shape
+        return bool(observation.outputs) and all(
+            y.shape == shape and y.dtype == dtype for y in observation.outputs.values()
+        )
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """Everything that was returned, compared; empty where no output can be judged.
+
+        Outputs of the calls with and without gradients are one comparison when they are the same
+        bits, and two (``y`` and ``y_with_gradients``) when they are not.
+        """
+        # A call whose graph cannot be built may still have outputs, and the other way round.
+        with_gradients = self.backward
+        usable = self.well_formed(with_gradients)
+        first = with_gradients if usable else self.forward
+        if not self.well_formed(first):
+            return {}
+        found = self._judge(first, first.gradients)
+        if usable and self.well_formed(self.forward) and not self._same(first, self.forward):
+            alone = self._judge(self.forward, {})
+            for tensor, comparison in alone.items():
+                found[f"{tensor}_with_gradients"] = found.get(tensor, comparison)
+                found[tensor] = comparison
+        return found
+
+    def _same(self, first: Observation, second: Observation) -> bool:
+        return all(same_bits(y, second.outputs[name]) for name, y in first.outputs.items()) and all(
+            same_bits(buffer, second.state[name]) for name, buffer in first.state.items()
+        )
+
+    def _judge(self, observation: Observation, gradients: Mapping[str, Tensor]) -> Comparisons:
+        started = time.perf_counter()
+        # One thread: on a busy machine two that wait for each other take thirty times as long.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        shapes = {name: t.shape for name, t in self.inputs.tensors.items()}
+        fitting = {name: g for name, g in gradients.items() if g.shape == shapes[name]}
+        state = observation.state if self.inputs.case.mode == "train" else {}
+        observed = observed_of(self.inputs, observation.outputs, fitting, state)
+        try:
+            found = judge(pose(self.inputs, self.policy), observed)
+        finally:
+            torch.set_num_threads(threads)
+        self.elapsed_judge_s += time.perf_counter() - started
+        return found
+
+    def compared(self, tensor: str) -> tuple[str, Comparison] | None:
+        """Return the rounding policy that explains a tensor, and its comparison; None without."""
+        if tensor not in self._chosen:
+            offered = self.comparisons.get(tensor)
+            if offered is None:
+                return None
+            # The same tensor of another call follows the same policy.
+            base = tensor.removesuffix("_with_gradients")
+            self._chosen[tensor] = self.choice.choose(base, offered)
+        return self._chosen[tensor]
