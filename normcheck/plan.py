@@ -1,0 +1,73 @@
+"""What a run will do: target, op, dtypes, device, properties and profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from normcheck.config import Profile
+from normcheck.errors import NothingToRunError, UsageError
+from normcheck.policy import Policy
+from normcheck.properties import registry
+from normcheck.properties.property import Property
+from normcheck.targets.adapter import Adapter
+
+__all__ = ["Plan", "device"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that decides what a run does.
+
+    Attributes:
+        adapter: The target, bound to its op.
+        dtypes: Names of formats, in order.
+        device: Where the target's tensors live.
+        properties: Names of properties, in order.
+        profile: How much is tried.
+        seed: Seeds what Hypothesis draws.
+        policy: Declared conventions.
+        fail_fast: Whether the first violation ends the run.
+        timeout_s: Seconds granted to one call.
+        command: What a user types to run it again.
+    """
+
+    adapter: Adapter
+    dtypes: tuple[str, ...]
+    device: torch.device
+    properties: tuple[str, ...]
+    profile: Profile
+    seed: int
+    policy: Policy
+    fail_fast: bool = False
+    timeout_s: float = 60.0
+    command: str = ""
+
+    def checked(self) -> tuple[Property, ...]:
+        """Return the properties."""
+        return tuple(registry.find(name) for name in self.properties)
+
+    def check_id(self, dtype: str, name: str) -> str:
+        """Return the id of a check: op-dtype-device-property."""
+        return f"{self.adapter.op.name}-{dtype}-{self.device.type}-{name}"
+
+
+def device(text: str) -> torch.device:
+    """Read a device.
+
+    Raises:
+        UsageError: It is not a device that torch knows.
+        NothingToRunError: It is not present on this machine.
+    """
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(text)
+    except RuntimeError:
+        raise UsageError(f"device is {text!r}, but must be cpu, cuda, cuda:1 or auto") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise NothingToRunError(f"device is {text}, but torch sees no CUDA device here")
+    if found.type not in ("cpu", "cuda"):
+        raise UsageError(f"device is {text!r}, but only cpu and cuda are judged")
+    return found
