@@ -1,0 +1,121 @@
+"""From the words of a command line to a run and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from normcheck.cli.progress import Listener
+from normcheck.errors import NormcheckError
+from normcheck.record import SCHEMA, Environment, Record, Verdict
+
+__all__ = ["Request", "judge_for_cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for, as typed."""
+
+    target: str
+    op: str | None = None
+    dtype: str = ""
+    profile: str = "standard"
+    properties: tuple[str, ...] = ()
+    seed: int | None = None
+    fail_fast: bool = False
+    device: str = "cpu"
+    policies: tuple[str, ...] = ()
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    framework: str = "auto"
+    timeout_s: float = 60.0
+
+    def refusal(self, error: NormcheckError) -> str:
+        """Return the record of a run that did not take place."""
+        record = Record(
+            schema=SCHEMA,
+            verdict=Verdict.NOT_JUDGED,
+            target=self.target,
+            op=self.op or "",
+            binding="",
+            profile=self.profile,
+            seed=self.seed or 0,
+            command="",
+            policies=dict(p.partition("=")[::2] for p in self.policies),
+            checks=[],
+            cases_judged=0,
+            incomplete=str(error),
+            environment=_bare_environment(),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            elapsed_s=0.0,
+            elapsed_target_s=0.0,
+            elapsed_judge_s=0.0,
+        )
+        return record.to_json()
+
+
+def _bare_environment() -> Environment:
+    """Describe the machine without importing torch, which may be what failed."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import normcheck
+
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "not installed"
+    return Environment(
+        normcheck=normcheck.__version__,
+        python=platform.python_version(),
+        torch=torch,
+        platform=f"{platform.system()} {platform.machine()}",
+        threads=0,
+        cpu_capability="",
+        devices={},
+    )
+
+
+def judge_for_cli(
+    request: Request, *, quiet: bool, hung: Callable[[str], None] | None = None
+) -> Record:
+    """Plan and run what was asked for, telling a person on stderr.
+
+    Raises:
+        NormcheckError: The request is wrong, or the target cannot be judged.
+    """
+    # Wrong words are told before the seconds that importing torch takes.
+    from normcheck import config
+    from normcheck.ops import catalogue
+    from normcheck.policy import Policy
+    from normcheck.properties import registry
+
+    config.profile(request.profile)
+    dtypes = config.dtypes(request.dtype)
+    Policy.parse(request.policies)
+    op = request.op or catalogue.guess(request.target)
+    if op not in catalogue.names():
+        catalogue.find(op)
+    for name in request.properties:
+        if name not in registry.names():
+            registry.find(name)
+
+    from normcheck.api import make_plan
+    from normcheck.engine import execute
+
+    plan = make_plan(
+        request.target, op=op, dtypes=dtypes, on=request.device, profile=request.profile,
+        policies=request.policies, fixed=request.fixed, framework=request.framework,
+        properties=request.properties, seed=request.seed, fail_fast=request.fail_fast,
+        timeout_s=request.timeout_s,
+    )  # fmt: skip
+
+    def abandon(case: str) -> None:
+        if hung is not None:
+            hung(
+                f"{request.target} did not return within {2 * request.timeout_s:g} s on {case}, "
+                "and could not be interrupted"
+            )
+
+    with Listener(quiet=quiet) as listener:
+        return execute(plan, listener, abandon)

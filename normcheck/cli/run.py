@@ -1,0 +1,132 @@
+"""``normcheck run``: judge one target."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from normcheck.cli.options import fixed_values, target_options
+from normcheck.cli.streams import stdout_to_stderr
+from normcheck.config import DEFAULT_DTYPES, PROFILES
+from normcheck.errors import NormcheckError, TargetError
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.argument("target")
+@click.option("--op", help="What it is judged as; told from its name if left out.")
+@click.option(
+    "--dtype",
+    default=",".join(DEFAULT_DTYPES),
+    show_default=True,
+    help="One or more, joined by commas.",
+)
+@click.option("--profile", default="standard", show_default=True, help=f"{', '.join(PROFILES)}.")
+@click.option("--property", "properties", multiple=True, help="Only this property; repeatable.")
+@click.option("--seed", type=int, help="Seeds what is drawn beyond the fixed corpus.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--json", "json_to", metavar="FILE|-", help="Write the record as JSON; - is stdout.")
+@click.option("--html", "html_to", metavar="FILE", help="Write an HTML report.")
+@click.option("--markdown", "markdown_to", metavar="FILE", help="Write a Markdown summary.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@target_options
+def command(
+    target: str, op: str | None, dtype: str, profile: str, properties: tuple[str, ...],
+    seed: int | None, fail_fast: bool, json_to: str | None, html_to: str | None,
+    markdown_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
+    fixed: tuple[str, ...], framework: str, timeout_s: float,
+) -> int:  # fmt: skip
+    r"""Judge TARGET: package.module:callable, path/file.py:callable, or an nn.Module class.
+
+    \b
+    normcheck run torch.nn.functional:rms_norm
+    normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.html
+    """
+    from normcheck.cli.judging import Request, judge_for_cli
+
+    request = Request(
+        target=target, op=op, dtype=dtype, profile=profile, properties=properties, seed=seed,
+        fail_fast=fail_fast, device=device, policies=policies, fixed=fixed_values(fixed),
+        framework=framework, timeout_s=timeout_s,
+    )  # fmt: skip
+    outlets = Outlets(json_to, html_to, markdown_to)
+    outlets.check()
+    saved = os.dup(1)
+
+    def hung(text: str) -> None:
+        """Last words from a thread: the call cannot be stopped, so the process is."""
+        os.dup2(saved, 1)
+        error = TargetError(text)
+        outlets.refused(request.refusal(error))
+        click.echo(f"normcheck: {error}", err=True)
+        sys.stdout.flush()
+        os._exit(error.exit_status)
+
+    try:
+        with stdout_to_stderr():
+            record = judge_for_cli(request, quiet=quiet, hung=hung)
+    except NormcheckError as error:
+        outlets.refused(request.refusal(error))
+        raise
+    finally:
+        os.close(saved)
+    return outlets.finish(record.to_json())
+
+
+class Outlets:
+    """Where the record goes."""
+
+    def __init__(self, json_to: str | None, html_to: str | None, markdown_to: str | None) -> None:
+        self.json_to, self.html_to, self.markdown_to = json_to, html_to, markdown_to
+
+    def check(self) -> None:
+        """Refuse a place that cannot be written before minutes are spent on a run."""
+        for name in (self.json_to, self.html_to, self.markdown_to):
+            if name and name != "-" and not Path(name).resolve().parent.is_dir():
+                raise click.UsageError(f"{Path(name).parent} is not a folder, asked for by {name}")
+
+    def refused(self, document: str) -> None:
+        """Write the record of a run that did not take place."""
+        if self.json_to:
+            self._json(document)
+
+    def _json(self, document: str) -> None:
+        if self.json_to == "-":
+            click.echo(document)
+        elif self.json_to:
+            Path(self.json_to).write_text(document + "\n", encoding="utf-8")
+
+    def finish(self, document: str) -> int:
+        """Write every view of the record, and return the exit status."""
+        from normcheck.record import Record, Verdict
+        from normcheck.reports.text import markdown, summary
+
+        record = Record.model_validate_json(document)
+        self._json(document)
+        if self.markdown_to:
+            Path(self.markdown_to).write_text(markdown(record), encoding="utf-8")
+        if self.html_to:
+            from normcheck.reports.html import render
+
+            Path(self.html_to).write_text(render(record), encoding="utf-8")
+        if self.json_to != "-":
+            click.echo(summary(record))
+            if self.html_to:
+                click.echo(f"report: {self.html_to}")
+        if record.verdict is Verdict.NOT_JUDGED:
+            click.echo(f"normcheck: {_why_not(record)}", err=True)
+        return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NOT_JUDGED: 4}[record.verdict]
+
+
+def _why_not(record: object) -> str:
+    """Say in one line why nothing was judged."""
+    from normcheck.record import Record
+
+    assert isinstance(record, Record)
+    refusals = [u.message for u in record.unsupported]
+    why = refusals[0] if refusals else record.incomplete or "no case of this run applies"
+    return f"{record.target} was not judged: {why}"
