@@ -191,7 +191,7 @@ class _Engine:
             worst_case=tally.worst_case,
             failing_cases=tally.failing,
             failures=failures,
-            rounding=tensors,
+            rounding=tensors if verdict is Verdict.PASS else {},
             unsupported=tally.unsupported,
             without_power=tally.powerless,
             reason=reason,

@@ -52,20 +52,23 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Judge implementations of normalization against exact references with derived budgets.
+
+\b
+normcheck demo                                            see what it does
+normcheck run torch.nn.functional:layer_norm              judge something installed
+normcheck run path/to/file.py:my_rms_norm --op rms_norm   judge your own
+"""
+
+
+@click.group(cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True,
     help="Print the version.",
 )  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of normcheck's own errors.")
 def _group(debug: bool) -> None:
-    r"""Judge implementations of normalization against exact references with derived budgets.
-
-    \b
-    normcheck demo                                            see what it does
-    normcheck run torch.nn.functional:layer_norm              judge something installed
-    normcheck run path/to/file.py:my_rms_norm --op rms_norm   judge your own
-    """
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,7 +16,15 @@ from normcheck.errors import NormcheckError, TargetError
 __all__ = ["command"]
 
 
-@click.command("run")
+_HELP = """Judge TARGET: package.module:callable, path/file.py:callable, or an nn.Module class.
+
+\b
+normcheck run torch.nn.functional:rms_norm
+normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.html
+"""
+
+
+@click.command("run", help=_HELP)
 @click.argument("target")
 @click.option("--op", help="What it is judged as; told from its name if left out.")
 @click.option(
@@ -40,12 +48,6 @@ def command(
     markdown_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
     fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
-    r"""Judge TARGET: package.module:callable, path/file.py:callable, or an nn.Module class.
-
-    \b
-    normcheck run torch.nn.functional:rms_norm
-    normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.html
-    """
     from normcheck.cli.judging import Request, judge_for_cli
 
     request = Request(

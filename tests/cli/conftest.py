@@ -1,0 +1,46 @@
+"""Running the command line as a user does: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAMPLES = Path(__file__).with_name("samples.py")
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def normcheck(tmp_path: Path) -> Callable[..., Done]:
+    def run(*arguments: str, **variables: str) -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "normcheck", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def judge(normcheck: Callable[..., Done]) -> Callable[..., tuple[Done, dict[str, Any]]]:
+    """Run a sample on one dtype and read the record from stdout."""
+
+    def run(name: str, *options: str) -> tuple[Done, dict[str, Any]]:
+        done = normcheck(
+            "run", f"{SAMPLES}:{name}", "--op", "layer_norm", "--dtype", "float32",
+            "--profile", "quick", "--json", "-", *options,
+        )  # fmt: skip
+        record: dict[str, Any] = json.loads(done.stdout)
+        return done, record
+
+    return run

@@ -1,0 +1,85 @@
+"""Targets that the command line is tried on."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+from torch import Tensor
+
+NOT_CALLABLE = 3
+
+
+def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    h = x if x.dtype == torch.float64 else x.float()
+    c = h - h.mean(-1, keepdim=True)
+    y = c * torch.rsqrt((c * c).mean(-1, keepdim=True) + eps)
+    y = y if weight is None else y * weight
+    return (y if bias is None else y + bias).to(x.dtype)
+
+
+def layer_norm_talkative(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    print("this must not reach stdout")
+    return layer_norm(x, weight, bias, eps)
+
+
+def layer_norm_ignores_eps(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    return layer_norm(x, weight, bias, 1e-12)
+
+
+def layer_norm_float32_only(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    if x.dtype != torch.float32:
+        raise TypeError(f"{x.dtype} is not supported")
+    return layer_norm(x, weight, bias, eps)
+
+
+def layer_norm_refuses(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    raise NotImplementedError("no such kernel")
+
+
+def layer_norm_returns_list(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> object:
+    return [layer_norm(x, weight, bias, eps)]
+
+
+def layer_norm_returns_nothing(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> None:
+    layer_norm(x, weight, bias, eps)
+
+
+def layer_norm_exits(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    sys.exit(0)
+
+
+def layer_norm_hangs(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    while True:
+        time.sleep(0.01)
+
+
+def layer_norm_deaf(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    while True:
+        try:
+            time.sleep(0.01)
+        except BaseException:  # noqa: BLE001, S112 - a call that nothing interrupts
+            continue
+
+
+def layer_norm_unknown_parameter(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, temperature: float
+) -> Tensor:
+    return layer_norm(x, weight, bias, eps) * temperature
+
+
+def layer_norm_ambiguous(
+    x: Tensor, gamma: Tensor | None, scale: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    return layer_norm(x, gamma, bias, eps)
