@@ -16,6 +16,7 @@ from normcheck.errors import TargetError, UsageError
 from normcheck.events import CaseJudged, CheckFinished, Listener, RunFinished, RunStarted
 from normcheck.execution.in_process import InProcess
 from normcheck.execution.observation import Trouble
+from normcheck.execution.stopwatch import threads
 from normcheck.execution.watchdog import Watchdog
 from normcheck.explore import explore
 from normcheck.failure import Counterexample, explain_failure
@@ -92,7 +93,6 @@ class _Engine:
         self.judged: set[str] = set()
         self.refusals: dict[tuple[str, str], tuple[int, str, str]] = {}
         self.stopped = ""
-        self.judge_s = 0.0
 
     def run(self) -> list[Check]:
         checks: list[Check] = []
@@ -143,7 +143,6 @@ class _Engine:
                 violated.append(tally.prop.name)
             if outcome.status in (Status.HELD, Status.VIOLATED):
                 self.judged.add(case.id)
-        self.judge_s += trial.elapsed_judge_s
         self._note_trouble(trial, case)
         self.tell(CaseJudged(case.id, case.dtype, tuple(violated)))
         if violated and self.plan.fail_fast:
@@ -220,6 +219,13 @@ def execute(plan: Plan, listener: Listener, abandon: Callable[[str], None] | Non
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     engine = _Engine(plan, listener, abandon)
+    with threads(1):
+        return _recorded(engine, started, clock)
+
+
+def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
+    """Run, and write down how it went."""
+    plan, listener = engine.plan, engine.tell
     _probe(engine)
     ids = tuple(plan.check_id(d, p) for d in plan.dtypes for p in plan.properties)
     tables = sum(len(corpus(plan.adapter.op, d, plan.profile.depth)) for d in plan.dtypes)
@@ -246,11 +252,11 @@ def execute(plan: Plan, listener: Listener, abandon: Callable[[str], None] | Non
         ],
         cases_judged=len(engine.judged),
         incomplete=engine.stopped,
-        environment=environment.describe(plan.device),
+        environment=environment.describe(plan.device, engine.executor.threads),
         started_at=started.isoformat(timespec="seconds"),
         elapsed_s=time.perf_counter() - clock,
-        elapsed_target_s=engine.executor.elapsed_s,
-        elapsed_judge_s=engine.judge_s,
+        elapsed_target_s=engine.executor.stopwatch.target_s,
+        elapsed_judge_s=engine.executor.stopwatch.judge_s,
     )
     listener(RunFinished(record))
     return record

@@ -9,6 +9,7 @@ from normcheck.cases.materialise import materialise
 from normcheck.cases.shrink import Shrunk
 from normcheck.errors import UsageError
 from normcheck.execution.in_process import InProcess
+from normcheck.execution.stopwatch import threads
 from normcheck.execution.watchdog import Watchdog
 from normcheck.failure import Counterexample, told
 from normcheck.numerics.rounding_choice import RoundingChoice
@@ -50,6 +51,11 @@ def replay(plan: Plan, case: Case) -> Replay:
             f"the nearest case that it can is {fitting.id}"
         )
     executor = InProcess(plan.adapter, plan.device, plan.policy, Watchdog(plan.timeout_s))
+    with threads(1):
+        return _answer(plan, case, executor)
+
+
+def _answer(plan: Plan, case: Case, executor: InProcess) -> Replay:
     inputs = materialise(case)
     trial = Trial(inputs, executor, plan.policy, RoundingChoice())
     lines = [f"{plan.adapter.text}  {case.id}", f"inputs have the digest {inputs.digest()}"]
@@ -65,7 +71,8 @@ def replay(plan: Plan, case: Case) -> Replay:
             script = script or failure.reproducer
             blocks.append(failure.message)
     status = 1 if Status.VIOLATED in seen else 0 if Status.HELD in seen else 4
-    return Replay("\n".join([*lines, "", *blocks]).rstrip(), script, status)
+    text = "\n".join(lines) + "".join(f"\n\n{block}" for block in blocks)
+    return Replay(text, script, status)
 
 
 def _line(name: str, outcome: Outcome) -> str:

@@ -34,7 +34,7 @@ _REGIMES = {
     "plain": "1.5 * z + 0.75",
     "offset": "z + S",
     "narrow": "1 + S * z",
-    "vareps": "torch.tensor(S * E).double().sqrt() * z",
+    "vareps": "torch.tensor(S * E, dtype=torch.float64).sqrt() * z",
     "scale": "S * z",
     "const": "S + 0 * z",
     "zeros": "0 * z",

@@ -10,13 +10,13 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from normcheck.cases.materialise import Inputs
 from normcheck.cases.pose import observed_of, output_format, pose
 from normcheck.execution.in_process import InProcess, same_bits
 from normcheck.execution.observation import Observation
+from normcheck.execution.stopwatch import threads
 from normcheck.numerics.comparison import Comparison
 from normcheck.numerics.judge import Comparisons, judge
 from normcheck.numerics.rounding_choice import RoundingChoice
@@ -32,7 +32,6 @@ class Trial:
         inputs: The case and its tensors.
         policy: The declared conventions.
         choice: Which rounding policies still explain all cases.
-        elapsed_judge_s: Seconds spent in reference, budget and comparison.
     """
 
     def __init__(
@@ -41,7 +40,6 @@ class Trial:
         self.inputs, self.policy, self.choice = inputs, policy, choice
         self._executor = executor
         self._chosen: dict[str, tuple[str, Comparison]] = {}
-        self.elapsed_judge_s = 0.0
 
     @property
     def device_type(self) -> str:
@@ -104,18 +102,13 @@ class Trial:
 
     def _judge(self, observation: Observation, gradients: Mapping[str, Tensor]) -> Comparisons:
         started = time.perf_counter()
-        # One thread: on a busy machine two that wait for each other take thirty times as long.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         shapes = {name: t.shape for name, t in self.inputs.tensors.items()}
         fitting = {name: g for name, g in gradients.items() if g.shape == shapes[name]}
         state = observation.state if self.inputs.case.mode == "train" else {}
         observed = observed_of(self.inputs, observation.outputs, fitting, state)
-        try:
+        with threads(1):
             found = judge(pose(self.inputs, self.policy), observed)
-        finally:
-            torch.set_num_threads(threads)
-        self.elapsed_judge_s += time.perf_counter() - started
+        self._executor.stopwatch.judge_s += time.perf_counter() - started
         return found
 
     def compared(self, tensor: str) -> tuple[str, Comparison] | None:

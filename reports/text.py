@@ -36,8 +36,8 @@ class RootCause:
     """Failing checks whose first failure is the same case.
 
     Attributes:
-        lead: The check with the largest ratio.
-        also: The other checks, the largest ratio first.
+        lead: The check to look at first: a wrong output, then the largest ratio.
+        also: The other checks, in the same order.
     """
 
     lead: Check
@@ -77,11 +77,19 @@ def verdict_text(verdict: Verdict) -> str:
     return _VERDICTS[verdict]
 
 
+def _urgency(check: Check) -> tuple[bool, float, bool]:
+    """A wrong output explains wrong gradients, not the other way round: it goes first.
+
+    Ratios are capped, so that ties are common: an explained failure goes before an unexplained.
+    """
+    forward = check.property == "forward_accuracy"
+    return not forward, -check.worst_ratio, not any(f.likely for f in check.failures)
+
+
 def root_causes(record: Record) -> list[RootCause]:
-    """Group the failing checks by their first failing case, the largest ratio first."""
+    """Group the failing checks by their first failing case, the most telling first."""
     failing = [check for check in record.checks if check.verdict is Verdict.FAIL]
-    # Ratios are capped, so that ties are common: an explained failure goes before an unexplained.
-    failing.sort(key=lambda check: (-check.worst_ratio, not any(f.likely for f in check.failures)))
+    failing.sort(key=_urgency)
     groups: dict[str, list[Check]] = {}
     for check in failing:
         key = check.failures[0].case if check.failures else check.id

@@ -13,9 +13,11 @@ from dataclasses import dataclass, fields, replace
 from normcheck.errors import UsageError, nearest
 from normcheck.ops import catalogue
 
-__all__ = ["DTYPES", "VERSION", "Case"]
+__all__ = ["DEFAULT_MOMENTUM", "DTYPES", "VERSION", "Case"]
 
 VERSION = "nc1"
+# Neither a half, which hides a swapped momentum, nor the customary 0.1, which hides an ignored one.
+DEFAULT_MOMENTUM = 0.2
 DTYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
 _SHORT = {name: short for short, name in DTYPES.items()}
 _CHOICES = {
@@ -56,7 +58,7 @@ class Case:
     groups: int = 1
     mode: str = "train"
     stats: str = "tracked"
-    momentum: float = 0.2
+    momentum: float = DEFAULT_MOMENTUM
     weight: str = "mixed"
     bias: str = "mixed"
     eps: float | None = None

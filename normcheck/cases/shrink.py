@@ -81,12 +81,12 @@ def _shapes(case: Case) -> Iterator[Case]:
 
 def _settings(case: Case) -> Iterator[Case]:
     """Defaults and absences instead of settings."""
-    plain = Case(case.op, case.dtype, case.shape)
+    plain, op = Case(case.op, case.dtype, case.shape), catalogue.find(case.op)
     for name in ("eps", "layout", "momentum", "mode", "stats", "seed"):
         if getattr(case, name) != getattr(plain, name):
             yield case.changed(**{name: getattr(plain, name)})
     for name in ("bias", "weight"):
-        if getattr(case, name) != "none":
+        if op.parameter(name) is not None and getattr(case, name) != "none":
             yield case.changed(**{name: "none"})
 
 

@@ -48,6 +48,7 @@ def command(
     markdown_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
     fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
+    """Judge one target; the words of the command line as typed."""
     from normcheck.cli.judging import Request, judge_for_cli
 
     request = Request(

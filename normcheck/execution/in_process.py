@@ -10,6 +10,7 @@ from torch import Tensor
 
 from normcheck.cases.materialise import Inputs
 from normcheck.execution.observation import Observation, Raised, Trouble
+from normcheck.execution.stopwatch import Stopwatch, threads
 from normcheck.execution.watchdog import TargetHungError, Watchdog
 from normcheck.policy import Policy
 from normcheck.targets.adapter import Adapter, UnexpectedReturn
@@ -43,7 +44,8 @@ class InProcess:
     Attributes:
         adapter: The target.
         device: Where its tensors live.
-        elapsed_s: Seconds spent inside the target so far.
+        stopwatch: Where the time goes.
+        threads: How many threads of torch the target may use: as many as when it was made.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class InProcess:
     ) -> None:
         self.adapter, self.device, self.policy = adapter, device, policy
         self.watchdog = watchdog
-        self.elapsed_s = 0.0
+        self.stopwatch = Stopwatch()
+        self.threads = torch.get_num_threads()
 
     def forward(self, inputs: Inputs) -> Observation:
         """Call once without gradients."""
@@ -77,7 +80,7 @@ class InProcess:
         devices: dict[str, str] = {}
         raised = None
         try:
-            with self.watchdog.watch(inputs.case.id):
+            with threads(self.threads), self.watchdog.watch(inputs.case.id):
                 call = self.adapter.prepare(inputs, tensors)
                 outputs = call.run()
                 devices = {n: y.device.type for n, y in outputs.items()}
@@ -91,7 +94,7 @@ class InProcess:
             raised = _trouble(error, self.watchdog.limit_s)
             outputs = {n: y.detach().cpu().clone() for n, y in outputs.items()}
         elapsed = time.perf_counter() - started
-        self.elapsed_s += elapsed
+        self.stopwatch.target_s += elapsed
         after = call.tensors if call is not None else tensors
         state = {
             name: after[name].detach().cpu().clone()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from normcheck.cases.case import Case
+from normcheck.cases.case import DEFAULT_MOMENTUM, Case
 from normcheck.cases.materialise import Inputs
 from normcheck.errors import TargetError
 from normcheck.ops.op import Op
@@ -64,12 +64,12 @@ def conform(case: Case, missing: tuple[str, ...], eps: float | None) -> Case:
             changes[name] = "none"
     if "normalized_shape" in missing:
         changes["dims"] = 1
-    if "running_mean" in missing or "running_var" in missing:
-        changes.update(stats="none", mode="train")
     if "training" in missing or "use_input_stats" in missing:
         changes["mode"] = "train"
-    if "momentum" in missing:
-        changes["momentum"] = 0.1
+    if "running_mean" in missing or "running_var" in missing:
+        changes.update(stats="none", mode="train", momentum=DEFAULT_MOMENTUM)
+    elif "momentum" in missing:
+        changes["momentum"] = 0.1  # what every framework defaults to
     if "eps" in missing:
         changes["eps"] = eps
     return case.changed(**changes)

@@ -22,7 +22,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 def layer_norm_talkative(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    print("this must not reach stdout")
+    sys.stdout.write("this must not reach stdout\n")
     return layer_norm(x, weight, bias, eps)
 
 
@@ -69,7 +69,7 @@ def layer_norm_deaf(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
     while True:
         try:
             time.sleep(0.01)
-        except BaseException:  # noqa: BLE001, S112 - a call that nothing interrupts
+        except BaseException:
             continue
 
 
