@@ -41,5 +41,7 @@ class NothingToRunError(NormcheckError):
 def nearest(value: str, valid: Iterable[str]) -> str:
     """Return "; did you mean X?" or, without a near match, "; valid: ..."."""
     choices = list(valid)
+    if not choices:
+        return ""
     close = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
     return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(choices)}"

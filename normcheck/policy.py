@@ -16,6 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "momentum": ("new", "old"),
     "single_value": ("raise", "bias"),
     "summation": ("blocked", "serial"),
+    "subnormals": ("kept", "flushed"),
     "output": ("input", "float32", "float16", "bfloat16", "float64"),
     "accumulation": ("default", "float32"),
     "rounding": ("any", "fused", "cast_then_scale", "cast_each_step"),
@@ -34,6 +35,8 @@ class Policy:
         momentum: Whether momentum weighs the new value or the old one.
         single_value: One value per channel in training raises, or gives the bias.
         summation: Depth of sums that is granted: blocked or serial.
+        subnormals: Whether numbers below the smallest normal one may be read and written as zero,
+            as XLA does on a CPU and many GPU kernels do.
         output: Dtype of the output: the input's, or a named one.
         accumulation: float32 for float32 and narrower inputs and float64 for float64, or float32
             for float64 inputs too.
@@ -48,6 +51,7 @@ class Policy:
     momentum: str = "new"
     single_value: str = "raise"
     summation: str = "blocked"
+    subnormals: str = "kept"
     output: str = "input"
     accumulation: str = "default"
     rounding: str = "any"

@@ -6,8 +6,6 @@ torch, bit for bit. Every script ends by printing the computed value beside the 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from normcheck.cases.materialise import Inputs
@@ -15,23 +13,12 @@ from normcheck.properties.property import Finding
 from normcheck.properties.trial import Trial
 from normcheck.scripted_values import scripted
 from normcheck.targets.adapter import Adapter, FunctionAdapter
+from normcheck.targets.binding import import_lines
 from normcheck.targets.module import ModuleAdapter
 
 __all__ = ["reproducer"]
 
 LITERAL_ELEMENTS = 24
-
-
-def _import(text: str, name: str) -> list[str]:
-    place, _, _ = text.rpartition(":")
-    top = name.partition(".")[0]
-    if not place.endswith(".py"):
-        return [f"from {place} import {top}"]
-    path = Path(place).resolve()
-    return [
-        f"import sys; sys.path.insert(0, {str(path.parent)!r})",
-        f"from {path.stem} import {top}",
-    ]
 
 
 def _literal(tensor: Tensor) -> str:
@@ -82,7 +69,9 @@ def _call(adapter: FunctionAdapter, inputs: Inputs) -> str:
             "eps": repr(inputs.eps),
         }
         arguments[mine] = known.get(own, own if own in inputs.tensors else "None")
-    text = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    # A default in the middle of what cannot be named has to be repeated.
+    first = [arguments.pop(n, binding.defaults.get(n, "None")) for n in binding.positional]
+    text = ", ".join([*first, *(f"{name}={value}" for name, value in arguments.items())])
     return f"{adapter.text.rpartition(':')[2]}({text})"
 
 
@@ -185,7 +174,7 @@ def reproducer(adapter: Adapter, trial: Trial, finding: Finding) -> str:
         body = _body(adapter, trial.inputs, tensor)
     except _UnwritableError:
         return ""
-    lines = ["import torch", *_import(adapter.text, adapter.text.rpartition(":")[2])]
+    lines = ["import torch", *import_lines(adapter.text)]
     if any(f"{name}(" in line for line in body for name in ("bell", "affine", "hashes")):
         lines += scripted("", trial.inputs).splitlines()
     return "\n".join([*lines, *body, *_shown(trial, finding)])

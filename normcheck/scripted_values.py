@@ -116,7 +116,8 @@ def _gradient(name: str, inputs: Inputs) -> str:
     count = 1
     for size in shape:
         count *= size
-    kind = f"((torch.arange({count}) + {case.seed}) % 4).reshape({shape})"
+    seed = case.seed if count > 1 else 0
+    kind = f"((torch.arange({count}) + {seed}) % 4).reshape({shape})"
     z = f"bell({case.elements}, {key_of(name, case.seed)}).reshape({reduction.view})"
     body = (
         "torch.where(k == 2, 1.0, torch.where(k == 0, z + 0.5, "

@@ -130,8 +130,12 @@ def _setting(text: str) -> dict[str, int | float | str]:
             raise UsageError(f"{name} of case is {value!r}, but must be known{hint}")
         return {name: value}
     number = float if name in ("momentum", "eps") else int
+    kind = "a number" if number is float else "an integer"
     try:
-        return {name: number(value)}
+        found = number(value)
     except ValueError:
-        kind = "a number" if number is float else "an integer"
         raise UsageError(f"{name} of case is {value!r}, but must be {kind}") from None
+    # `not <=` refuses NaN too. Seeds are 32 bits wide, as the generator's keys are.
+    if not 0 <= found < (2**32 if name == "seed" else math.inf):
+        raise UsageError(f"{name} of case is {value!r}, but must be {kind} of at least 0")
+    return {name: found}

@@ -23,6 +23,7 @@ def formula_of(inputs: Inputs, policy: Policy) -> Formula:
         eps_place=EpsPlace(policy.eps) if policy.eps else inputs.op.eps_place,
         weight_offset=1.0 if policy.weight == "one_plus" else 0.0,
         serial=policy.summation == "serial",
+        flushes=policy.subnormals == "flushed",
     )
 
 

@@ -197,9 +197,12 @@ def parse(token: str) -> tuple[Regime, float]:
         rule = "carry a number, as offset1e3" if regime.strength else f"be just {name}"
         raise UsageError(f"regime is {token!r}, but must {rule}")
     try:
-        return regime, float(number or 0.0)
+        strength = float(number or 0.0)
     except ValueError:
-        raise UsageError(f"strength of regime is {number!r}, but must be a number") from None
+        strength = math.inf
+    if not math.isfinite(strength):
+        raise UsageError(f"strength of regime is {number!r}, but must be a finite number")
+    return regime, strength
 
 
 def mix(name: str, fmt: FloatFormat) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ __all__ = ["Shrunk", "shrink"]
 Fails = Callable[[Case], bool | None]
 """Whether a case fails; None where it cannot be judged."""
 
-MOST_TRIALS = 80
+MOST_TRIALS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def _smaller(size: int) -> list[int]:
     """Sizes to try instead, the smallest first, then halves and what lies just above them."""
     halves = [size // 2, size // 2 + 1] if size > 8 else []
     powers = [2**k + 1 for k in range(4, 16) if 2**k + 1 < size][-1:] if size > 16 else []
-    tries = [1, 2, 3, 4, 8, *halves, *powers, size - 1]
+    near = [size - max(size >> k, 1) for k in range(2, 12)]  # bisects the last stretch
+    tries = [1, 2, 3, 4, 8, *halves, *powers, *near]
     return [n for n in dict.fromkeys(tries) if 0 < n < size]
 
 
@@ -92,7 +93,7 @@ def _settings(case: Case) -> Iterator[Case]:
 
 def _step(case: Case, fails: Fails, tried: set[str]) -> Case | None:
     """Return a simpler case that still fails."""
-    for candidates in (_regimes, _shapes, _settings):
+    for candidates in (_regimes, _settings, _shapes):
         for candidate in candidates(case):
             if candidate.id in tried or len(tried) >= MOST_TRIALS:
                 continue
@@ -120,30 +121,39 @@ def shrink(case: Case, fails: Fails, *, fits: Callable[[Case], Case]) -> Shrunk:
         case = simpler
     matters: list[str] = []
     does_not: list[str] = []
-    for knob, changed in _variations(case):
-        answer = fails(changed) if fits(changed) == changed else None
-        if answer is not None:
-            (does_not if answer else matters).append(knob)
+    for knob, others in _variations(case):
+        answers = [fails(other) for other in others if fits(other) == other]
+        if False in answers:
+            matters.append(knob)
+        elif True in answers:
+            does_not.append(knob)
     return Shrunk(case, tuple(matters), tuple(does_not))
 
 
-def _variations(case: Case) -> Iterator[tuple[str, Case]]:
-    """Change one knob at a time to another ordinary value."""
+def _variations(case: Case) -> Iterator[tuple[str, list[Case]]]:
+    """Change one knob at a time to other ordinary values; a size to a larger and a smaller one."""
     op = catalogue.find(case.op)
     other = "bfloat16" if case.dtype != "bfloat16" else "float32"
-    yield "dtype", replace(case, dtype=other)
+    yield "dtype", [replace(case, dtype=other)]
     if case.regime != "plain":
-        yield "regime", replace(case, regime="plain")
-    rows = (case.shape[0] + 2, *case.shape[1:])
+        yield "regime", [replace(case, regime="plain")]
+    is_rows = op.family is Family.ROWS
     if len(case.shape) > 1:
-        yield "rows" if op.family is Family.ROWS else "samples", replace(case, shape=rows)
-    columns = (*case.shape[:-1], case.shape[-1] + 5)
-    if op.family is Family.ROWS or len(case.shape) > 2:
-        name = "columns" if op.family is Family.ROWS else "positions"
-        yield name, replace(case, shape=columns)
-    yield "eps", replace(case, eps=0.01 if case.eps != 0.01 else 1e-5)
+        yield "rows" if is_rows else "samples", _resized(case, 0, 2)
+    if is_rows or len(case.shape) > 2:
+        yield "columns" if is_rows else "positions", _resized(case, len(case.shape) - 1, 5)
+    yield "eps", [replace(case, eps=0.01 if case.eps != 0.01 else 1e-5)]
     for name in ("weight", "bias"):
         if op.parameter(name) is not None:
             value = "none" if getattr(case, name) == "mixed" else "mixed"
-            yield name, case.changed(**{name: value})
-    yield "seed", replace(case, seed=case.seed + 101)
+            yield name, [case.changed(**{name: value})]
+    yield "seed", [replace(case, seed=(case.seed + 101) % 2**32)]
+
+
+def _resized(case: Case, axis: int, step: int) -> list[Case]:
+    sizes = [case.shape[axis] + step, case.shape[axis] // 2]
+    return [
+        replace(case, shape=(*case.shape[:axis], size, *case.shape[axis + 1 :]))
+        for size in sizes
+        if size > 0
+    ]

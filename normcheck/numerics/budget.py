@@ -80,10 +80,12 @@ def forward_budget(
         input_error: The view's shape: how far the target's own input to the norm may be off (a
             residual sum that it does not round to the output format), or None.
     """
-    u, tiny = accumulation.unit_roundoff, accumulation.smallest_subnormal
+    u, tiny = accumulation.unit_roundoff, _underflow(formula, accumulation)
     over, k = reduction.over, formula.depth(reduction.count)
     magnitude = forward.x.abs()
     shift = torch.zeros_like(forward.x) if input_error is None else input_error
+    if formula.flushes:
+        shift = shift + torch.where(magnitude < accumulation.smallest_normal, magnitude, 0.0)
     if forward.fixed:
         d, dv = torch.zeros_like(forward.variance), torch.zeros_like(forward.variance)
         square = forward.variance
@@ -122,6 +124,13 @@ def forward_budget(
         power=_has_power(normalised, forward, reduction),
         in_range=_squares_in_range(magnitude, forward, reduction, accumulation),
     )
+
+
+def _underflow(formula: Formula, accumulation: FloatFormat) -> float:
+    """Return what one operation may lose below the normal numbers."""
+    if formula.flushes:
+        return accumulation.smallest_normal
+    return accumulation.smallest_subnormal
 
 
 def _average(x: Tensor, reduction: Reduction) -> Tensor:
@@ -207,7 +216,7 @@ def backward_budget(
         accumulation: The format whose roundoff and underflow are granted.
         scaled_error: The view's shape: how far g itself may be off, beyond its roundoff.
     """
-    u, tiny = accumulation.unit_roundoff, accumulation.smallest_subnormal
+    u, tiny = accumulation.unit_roundoff, _underflow(formula, accumulation)
     k = formula.depth(reduction.count)
     own = torch.zeros_like(dy) if scaled_error is None else scaled_error
     g, x_hat, e_x_hat = gradients.scaled.abs(), forward.normalised.abs(), budget.normalised

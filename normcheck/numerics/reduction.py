@@ -109,6 +109,8 @@ class Formula:
         eps_place: Where it is added.
         weight_offset: 1.0 where the op multiplies by ``1 + weight``, else 0.0.
         serial: Whether sums may be as deep as they are long (a declared policy).
+        flushes: Whether numbers below the smallest normal one may be read and written as zero (a
+            declared policy).
         freedom: Subtracted from the number of elements in the variance. Always 0 in a contract;
             a diagnosis tries 1.
         one_pass: Whether the budget grows like that of E[x^2] - E[x]^2. Always False in a
@@ -119,6 +121,7 @@ class Formula:
     eps_place: EpsPlace = EpsPlace.INSIDE
     weight_offset: float = 0.0
     serial: bool = False
+    flushes: bool = False
     freedom: int = 0
     one_pass: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -140,13 +141,26 @@ class FunctionAdapter:
         written = self._written(inputs, by_argument, arguments)
 
         def run(given: Mapping[str, Any]) -> dict[str, Any]:
-            returned = self.function(**{**arguments, **given})
+            named_arguments = {**arguments, **given}
+            # Trailing defaults need no repeating; one in the middle keeps its place.
+            last = [n for n in self.binding.positional if n in named_arguments]
+            upto = (
+                self.binding.positional[: 1 + self.binding.positional.index(last[-1])]
+                if last
+                else ()
+            )
+            first = [named_arguments.pop(n, self._default(n)) for n in upto]
+            returned = self.function(*first, **named_arguments)
             if returned is None and written:
                 return dict(written)
             return named(returned, self.op, self.text, self.framework.is_array)
 
         names = {own: self.binding.names[own] for own in tensors if own in self.binding.names}
         return self.framework.call(run, tensors, names)
+
+    def _default(self, name: str) -> object:
+        """Return the default of a parameter that cannot be passed by name."""
+        return inspect.signature(self.function).parameters[name].default
 
     def _written(
         self, inputs: Inputs, by_argument: Mapping[str, Tensor], arguments: dict[str, object]

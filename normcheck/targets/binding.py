@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from normcheck.errors import TargetError
 from normcheck.ops.op import Family, Op
 from normcheck.targets import aliases
 
-__all__ = ["Binding", "bind_function", "parameters_of"]
+__all__ = ["Binding", "bind_function", "declared_eps", "import_lines", "parameters_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Binding:
         fixed: The target's parameters that the user set.
         defaults: The target's parameters that keep their default.
         missing: Op parameters that the target does not have.
+        positional: The target's parameters that cannot be passed by name, in order.
     """
 
     names: Mapping[str, str]
@@ -32,6 +34,7 @@ class Binding:
     fixed: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return the binding in one line, as it is printed and recorded."""
@@ -66,13 +69,25 @@ def parameters_of(target: Callable[..., object], text: str, op: Op) -> list[insp
     return named
 
 
+def import_lines(text: str) -> list[str]:
+    """Return Python that imports what the text of a target names."""
+    place, _, name = text.rpartition(":")
+    top = name.partition(".")[0]
+    if not place.endswith(".py"):
+        return [f"from {place} import {top}"]
+    path = Path(place).resolve()
+    return [
+        f"import sys; sys.path.insert(0, {str(path.parent)!r})",
+        f"from {path.stem} import {top}",
+    ]
+
+
 def adaptor(op: Op, text: str, call: str) -> str:
     """Return the text of an adaptor to paste."""
-    place, _, name = text.rpartition(":")
-    source = f"from {place} import {name}" if not place.endswith(".py") else f"# beside {place}"
+    name = text.rpartition(":")[2]
     lines = [
         "paste this adaptor into adaptor.py, complete it, and name adaptor.py:" + op.name,
-        f"    {source}",
+        *(f"    {line}" for line in import_lines(text)),
         f"    def {op.name}({', '.join(p.name for p in op.parameters)}):",
         f"        return {name}({call})",
     ]
@@ -111,6 +126,12 @@ def match(
 
 def _plain(name: str) -> str:
     return name.replace("_", "").lower()
+
+
+def declared_eps(fixed: Mapping[str, object], op: Op) -> object:
+    """Return the epsilon that the user set, under whichever of its names; None without one."""
+    words = {_plain(word) for word in aliases.of(op).get("eps", ())}
+    return next((value for name, value in fixed.items() if _plain(name) in words), None)
 
 
 def bind_function(
@@ -158,7 +179,11 @@ def bind_function(
     missing = tuple(p.name for p in op.parameters if p.name not in names)
     if axis and "normalized_shape" in missing:
         missing = tuple(name for name in missing if name != "normalized_shape")
-    return Binding(names, tuple(destinations), axis, dict(fixed), defaults, missing)
+    positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    return Binding(
+        names, tuple(destinations), axis, dict(fixed), defaults, missing,
+        tuple(p.name for p in positional),
+    )  # fmt: skip
 
 
 def _axis(op: Op, rest: list[inspect.Parameter], names: Mapping[str, str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,7 +59,7 @@ class ModuleAdapter:
             changed = replace(changed, bias="mixed")
         if "shape" not in self.binding.names.get("normalized_shape", "shape"):
             changed = replace(changed, dims=1)
-        return changed
+        return _with_rank(changed, self.module)
 
     def prepare(self, inputs: Inputs, tensors: Mapping[str, Tensor]) -> Call:
         """Build the module, give it the case's parameters, and make ready to call it."""
@@ -106,6 +108,23 @@ class ModuleAdapter:
         for own, mine in self.flags.items():
             arguments[mine] = ("weight" if own == "affine" else "bias") in inputs.tensors
         return arguments
+
+
+def _with_rank(case: Case, module: type[nn.Module]) -> Case:
+    """Give a case the number of spatial dimensions that a class named ...1d, ...2d or ...3d takes.
+
+    To InstanceNorm2d three dimensions are one unbatched image, not a batch of lines.
+    """
+    found = [re.search(r"([123])d$", base.__name__) for base in module.__mro__]
+    rank = next((int(match[1]) for match in found if match), 0)
+    spatial = case.shape[2:]
+    is_flat_batch = rank == 1 and not spatial and case.op == "batch_norm"
+    if not rank or len(spatial) == rank or is_flat_batch:
+        return case
+    folded = (*spatial[: rank - 1], math.prod(spatial[rank - 1 :]))
+    shape = (*case.shape[:2], *folded, *(1 for _ in range(rank - len(folded))))
+    layout = "contiguous" if case.layout == "channels_last" and rank == 1 else case.layout
+    return replace(case, shape=shape, layout=layout)
 
 
 def _attribute(module: nn.Module, name: str) -> str:

@@ -67,7 +67,12 @@ def _from_file(path: Path, text: str) -> ModuleType:
     loader = spec.loader
 
     def execute() -> ModuleType:
-        loader.exec_module(module)
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            # Half a module must not be found by the next who asks.
+            del sys.modules[name]
+            raise
         return module
 
     return _guarded(execute, str(path), text)
@@ -87,7 +92,8 @@ def _guarded(load: object, place: str, text: str) -> ModuleType:
         line = f" at {where[-1].filename}:{where[-1].lineno}" if where else ""
         if isinstance(error, SyntaxError):
             line = f" at {error.filename}:{error.lineno}"
-        what = f"{type(error).__name__}: {error}".strip()
+        first = (str(error).strip().splitlines() or [""])[0]
+        what = f"{type(error).__name__}: {first}" if first else type(error).__name__
         raise TargetError(
             f"{place} raised {what}{line} when imported, asked for by {text}"
         ) from error
@@ -96,9 +102,10 @@ def _guarded(load: object, place: str, text: str) -> ModuleType:
 
 def _missing(error: ModuleNotFoundError, place: str, text: str) -> str:
     """Tell a module that does not exist from one that misses a dependency."""
+    file = place.rpartition(".")[2]
     if error.name and (place == error.name or place.startswith(f"{error.name}.")):
         return (
             f"module {place} does not exist, asked for by {text}; "
-            f"run where it can be imported, or name its file, as path/to/{place}.py:NAME"
+            f"run where it can be imported, or name its file, as path/to/{file}.py:NAME"
         )
     return f"{place} needs {error.name}, which is not installed, asked for by {text}"

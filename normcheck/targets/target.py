@@ -15,7 +15,7 @@ from normcheck.targets.adapter import (
     own_epsilon,
     refuse_unless_callable,
 )
-from normcheck.targets.binding import bind_function
+from normcheck.targets.binding import bind_function, declared_eps, parameters_of
 from normcheck.targets.frameworks import framework_of, named_framework
 from normcheck.targets.module import bind_module
 from normcheck.targets.resolve import resolve
@@ -60,8 +60,9 @@ def adapt(
     values = dict(fixed or {})
     if inspect.isclass(target) and issubclass(target, nn.Module):
         return bind_module(target, text, op, values, policy)
-    declared = values.get("eps")
-    if not {"eps", "epsilon", "variance_epsilon"} & set(inspect.signature(target).parameters):
+    parameters = [p.name for p in parameters_of(target, text, op)]
+    declared = declared_eps(values, op)
+    if "eps" not in parameters:
         # A constant inside the target: said, not passed.
         values.pop("eps", None)
     binding = bind_function(target, text, op, values)

@@ -31,7 +31,7 @@ def test_every_drawn_case_is_read_back_from_its_id(name: str, dtype: str) -> Non
 @given(
     eps=st.none() | st.floats(0, 1e300),
     momentum=st.floats(0, 1),
-    seed=st.integers(0, 2**40),
+    seed=st.integers(0, 2**32 - 1),
     shape=st.lists(st.integers(0, 10**9), min_size=1, max_size=6),
 )
 def test_every_number_is_read_back_exactly(
@@ -126,7 +126,6 @@ def test_a_part_that_is_not_understood_is_named_with_its_rule(text: str, message
         Case.parse(text)
 
 
-@pytest.mark.xfail(reason="numbers of an id have no range")
 @pytest.mark.parametrize("extra", ["eps=nan", "eps=-1.0", "eps=inf", f"seed={2**64}"])
 def test_numbers_without_a_meaning_are_refused(extra: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"{extra.partition('=')[0]} of case is")):

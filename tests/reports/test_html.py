@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from normcheck.errors import UsageError
+from normcheck.ratio import ratio_text
 from normcheck.record import Record, Verdict
 from normcheck.reports.html import render
-from normcheck.reports.text import ratio_text
 
 HOSTILE = "&lt;</script></style><img src=x onerror=alert(1)>\"'<!--<script>"
 TIMES = "\N{MULTIPLICATION SIGN}"

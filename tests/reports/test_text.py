@@ -4,11 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from normcheck.ratio import ratio_text
 from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import (
     check_ratio_text,
     markdown,
-    ratio_text,
     root_causes,
     roundings,
     summary,

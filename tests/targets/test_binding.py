@@ -117,7 +117,6 @@ def test_an_epsilon_inside_the_target_is_the_one_it_is_judged_at() -> None:
     assert not any(violations(own, case).values())
 
 
-@pytest.mark.xfail(reason="only --set eps is taken for the epsilon, whatever the target calls it")
 def test_an_epsilon_that_is_set_under_the_target_s_own_name_is_the_one_it_is_judged_at() -> None:
     adapter = loaded("capitals", Epsilon=1e-3)
     assert not any(violations(adapter, Case("rms_norm", "float32", (9, 33), "vareps1")).values())
@@ -214,7 +213,6 @@ def test_two_candidates_are_refused_with_an_adaptor_that_works_when_completed(
     assert not any(violations(adapter, Case("rms_norm", "float32", (9, 33), "calm")).values())
 
 
-@pytest.mark.xfail(reason="the adaptor of a file or of a nested attribute imports nothing")
 @pytest.mark.parametrize(
     "text", [f"{PLACE}ambiguous", "sample_targets:Nested.ambiguous"], ids=["file", "attribute"]
 )
@@ -229,13 +227,11 @@ def test_the_adaptor_of_a_file_or_an_attribute_works_when_completed(
     assert module.rms_norm(torch.ones(2, 2), (2,), None, 0.0).eq(1).all()
 
 
-@pytest.mark.xfail(reason="inspect.signature is asked before anything guards it")
 def test_a_builtin_without_a_signature_is_refused_with_an_adaptor() -> None:
     with pytest.raises(TargetError, match=r"^torch:layer_norm has no signature that Python can"):
         load("torch:layer_norm", catalogue.find("layer_norm"), Policy())
 
 
-@pytest.mark.xfail(reason="every argument is passed by name")
 def test_positional_only_parameters_are_passed_by_position() -> None:
     def divided(x: Tensor, eps: float = 1e-12, /) -> Tensor:
         return torch.nn.functional.normalize(x, dim=-1, eps=eps)
