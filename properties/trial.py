@@ -107,7 +107,7 @@ class Trial:
         state = observation.state if self.inputs.case.mode == "train" else {}
         observed = observed_of(self.inputs, observation.outputs, fitting, state)
         with threads(1):
-            found = judge(pose(self.inputs, self.policy), observed)
+            found = judge(pose(self.inputs, self.policy), observed, self.choice)
         self._executor.stopwatch.judge_s += time.perf_counter() - started
         return found
 

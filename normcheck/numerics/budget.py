@@ -52,11 +52,17 @@ class ForwardBudget:
 
 @dataclass(frozen=True, slots=True)
 class GradientBudget:
-    """Budgets of the gradients of one piece: the view's shape, float64."""
+    """Budgets of the gradients of one piece: the view's shape, float64.
+
+    Attributes:
+        x: Of the input gradient.
+        terms: Sum of the sizes of what the input gradient is the root times.
+        in_range: Slice shape, bool: whether it can be judged.
+    """
 
     x: Tensor
-    weight_terms: Tensor
-    in_range: Tensor  # slice shape, bool
+    terms: Tensor
+    in_range: Tensor
 
 
 def forward_budget(
@@ -241,7 +247,7 @@ def backward_budget(
     inner = inner + stretch * through
     exact = gradients.x.abs()
     dx = root * inner + (budget.root / forward.root) * exact + 4 * u * exact + tiny * (4 + root)
-    terms = dy.abs() * e_x_hat + tiny
+    terms = g + gradients.mean_scaled.abs() + stretch * x_hat * projected
     in_range = budget.in_range & _cubes_in_range(forward, reduction, accumulation)
     if formula.eps_place is EpsPlace.FLOOR and not forward.fixed:
         in_range = in_range & ~_at_the_kink(forward, budget, formula, u)

@@ -16,6 +16,7 @@ from normcheck.numerics.formats import FloatFormat
 from normcheck.numerics.problem import Problem
 from normcheck.numerics.reduction import Piece
 from normcheck.numerics.reference import Forward, Gradients
+from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.numerics.rounding_policy import FUSED, WEIGHT_GRADIENT_POLICIES
 
 __all__ = ["ParameterSums"]
@@ -56,6 +57,7 @@ class ParameterSums:
     accumulation: FloatFormat
     weight: dict[str, _Sum] = field(default_factory=dict)
     bias: _Sum | None = None
+    reading: str | None = None
 
     def add(
         self,
@@ -66,6 +68,7 @@ class ParameterSums:
         gradients: Gradients[Tensor],
         dy: Tensor,
         prefix: str,
+        choice: RoundingChoice,
     ) -> None:
         """Add the terms of one piece.
 
@@ -77,6 +80,7 @@ class ParameterSums:
             gradients: The exact gradients.
             dy: The view's shape, float64.
             prefix: Put before the policy's name: how the residual sum was read.
+            choice: Rounding policies that are still open.
         """
         shape = self.problem.reduction.affine
         if self.problem.weight is not None:
@@ -87,10 +91,14 @@ class ParameterSums:
             narrow = FloatFormat.of(self.problem.x.dtype)
             if narrow.precision < self.accumulation.precision:
                 for name, accept in WEIGHT_GRADIENT_POLICIES.items():
+                    if choice.excludes("grad_weight", prefix + name):
+                        continue
                     interval = accept(forward, budget, dy, narrow)
                     policy = self.weight.setdefault(prefix + name, _Sum.zeros(shape))
                     policy.add(piece, interval.middle, interval.radius)
-        if self.problem.bias is not None and not prefix:
+        if self.problem.bias is not None and self.reading in (None, prefix):
+            # dbias is the same under both readings of a residual sum: one of them counts.
+            self.reading = prefix
             self.bias = self.bias or _Sum.zeros(shape)
             exact: Tensor | DoubleDouble = dy if wide is None else DoubleDouble.of(dy)
             self.bias.add(piece, exact, torch.zeros_like(dy))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from normcheck.numerics.comparison import Comparison
 
-__all__ = ["RoundingChoice"]
+__all__ = ["ROUNDED_SUM", "RoundingChoice"]
+
+# Before the name of a policy: a fused addition normalises the sum that it returns.
+ROUNDED_SUM = "rounded_sum+"
 
 
 @dataclass(slots=True)
@@ -43,6 +46,19 @@ class RoundingChoice:
             dead |= set(candidates) - set(passing)
         best = min(candidates, key=lambda name: (offered[name].violations, offered[name].ratio))
         return best, offered[best]
+
+    def excludes(self, tensor: str, policy: str) -> bool:
+        """Whether a policy no longer excuses anything."""
+        return policy in self.dead.get(tensor, ())
+
+    def excludes_reading(self, prefix: str) -> bool:
+        """Whether outputs have ruled out one reading of a residual sum.
+
+        Args:
+            prefix: `ROUNDED_SUM`, or "" for the unrounded sum.
+        """
+        mine = {n for n in self.seen.get("y", ()) if n.startswith(ROUNDED_SUM) == bool(prefix)}
+        return bool(mine) and mine <= self.dead.get("y", set())
 
     def explaining(self) -> dict[str, list[str]]:
         """Return, per tensor, the policies that explain every case so far."""

@@ -241,7 +241,7 @@ def corner(given: Contract, x: Tensor, dy: Tensor, weight: Tensor, s: float, t: 
     shares = [
         (off.output - exact.output).abs() / budget.output,
         (dx - gradients.x).abs() / allowed.x,
-        (dy * (x_hat - exact.normalised)).abs() / allowed.weight_terms,
+        (dy * (x_hat - exact.normalised)).abs() / (dy.abs() * budget.normalised + 1e-300),
     ]
     return max(float(share[live].max()) if live.any() else 0.0 for share in shares)
 

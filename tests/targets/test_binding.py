@@ -17,7 +17,7 @@ from normcheck.errors import TargetError, UsageError
 from normcheck.execution.in_process import InProcess
 from normcheck.execution.observation import Observation, Trouble
 from normcheck.execution.watchdog import Watchdog
-from normcheck.numerics.judge import best, judge
+from normcheck.numerics.judge import judge
 from normcheck.ops import catalogue
 from normcheck.policy import Policy
 from normcheck.targets.adapter import Adapter
@@ -48,7 +48,7 @@ def violations(adapter: Adapter, case: Case, policy: Policy | None = None) -> di
     assert not seen.mutated
     observed = observed_of(inputs, seen.outputs, seen.gradients, seen.state)
     found = judge(pose(inputs, policy), observed)
-    return {tensor: policies[best(policies)].violations for tensor, policies in found.items()}
+    return {tensor: min(c.violations for c in policies.values()) for tensor, policies in found.items()}
 
 
 NONE = "; no normalized_shape"

@@ -14,7 +14,7 @@ from normcheck.cases.pose import observed_of, pose
 from normcheck.execution.in_process import InProcess
 from normcheck.execution.observation import Observation, Trouble
 from normcheck.execution.watchdog import Watchdog
-from normcheck.numerics.judge import best, judge
+from normcheck.numerics.judge import judge
 from normcheck.ops import catalogue
 from normcheck.policy import Policy
 from normcheck.targets.adapter import Adapter
@@ -33,7 +33,7 @@ def seen_and_judged(adapter: Adapter, case: Case) -> tuple[Inputs, Observation, 
     seen = InProcess(adapter, CPU, Policy(), Watchdog(60.0)).backward(inputs)
     observed = observed_of(inputs, seen.outputs, seen.gradients, seen.state)
     found = judge(pose(inputs, Policy()), observed)
-    return inputs, seen, {t: p[best(p)].violations for t, p in found.items()}
+    return inputs, seen, {t: min(c.violations for c in p.values()) for t, p in found.items()}
 
 
 MODULES = [
