@@ -38,7 +38,8 @@ $(BIN)/pip:
 
 $(VENV)/.runtime: $(BIN)/pip pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[reports]'
+	# setuptools warns of every editable install from a folder named like the package.
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[reports]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

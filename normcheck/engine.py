@@ -26,9 +26,10 @@ from normcheck.properties.property import Outcome, Property, Status
 from normcheck.properties.trial import Trial
 from normcheck.record import Check, Measurement, Record, Unsupported, Verdict
 
-__all__ = ["execute"]
+__all__ = ["INTERRUPTED", "execute"]
 
 LISTED_FAILURES = 10
+INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
@@ -111,12 +112,15 @@ class _Engine:
             """Judge one case, and return its worst ratio."""
             return self._case(case, tallies, choice, seen)
 
-        for case in corpus(self.plan.adapter.op, dtype, self.plan.profile.depth):
-            judge(case)
-            if self.stopped:
-                break
-        if not self.stopped:
-            explore(self.plan, dtype, judge, lambda: bool(self.stopped) or self._late())
+        try:
+            for case in corpus(self.plan.adapter.op, dtype, self.plan.profile.depth):
+                judge(case)
+                if self.stopped:
+                    break
+            if not self.stopped:
+                explore(self.plan, dtype, judge, lambda: bool(self.stopped) or self._late())
+        except KeyboardInterrupt:
+            self.stopped = INTERRUPTED
         checks = [self._check(tally, dtype, choice) for tally in tallies]
         for check in checks:
             self.tell(CheckFinished(check))
@@ -177,7 +181,8 @@ class _Engine:
         failures = []
         for position, (case, outcome, before) in enumerate(tally.violations):
             found = Counterexample(self.plan, self.executor, tally.prop, case, outcome, before)
-            failures.append(explain_failure(found, shorten=position == 0))
+            shorten = position == 0 and self.stopped != INTERRUPTED
+            failures.append(explain_failure(found, shorten=shorten))
         tensors = {m: p for m, p in choice.explaining().items() if _belongs(m, name)}
         return Check(
             id=self.plan.check_id(dtype, name),
@@ -236,7 +241,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     checks = engine.run()
     record = Record(
         schema="normcheck/run/1",
-        verdict=_verdict(checks),
+        verdict=_verdict(checks, engine.stopped),
         target=adapter.text,
         op=adapter.op.name,
         binding=binding,
@@ -262,10 +267,12 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     return record
 
 
-def _verdict(checks: list[Check]) -> Verdict:
+def _verdict(checks: list[Check], stopped: str) -> Verdict:
     verdicts = {check.verdict for check in checks}
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
+    if stopped == INTERRUPTED:
+        return Verdict.NOT_JUDGED  # half a run that found nothing is not green
     return Verdict.PASS if Verdict.PASS in verdicts else Verdict.NOT_JUDGED
 
 

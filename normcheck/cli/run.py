@@ -120,6 +120,9 @@ class Outlets:
             click.echo(summary(record))
             if self.html_to:
                 click.echo(f"report: {self.html_to}")
+        if record.incomplete == "interrupted":
+            click.echo("normcheck: interrupted: the record holds what was judged so far", err=True)
+            return 130
         if record.verdict is Verdict.NOT_JUDGED:
             click.echo(f"normcheck: {_why_not(record)}", err=True)
         return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NOT_JUDGED: 4}[record.verdict]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,3 +205,24 @@ def test_the_printed_command_repeats_the_run(judge: Judge) -> None:
     for part in ("--policy summation=serial", "--seed 3", "--dtype float32", "--profile quick"):
         assert part in record["command"]
     assert json.loads(json.dumps(record["policies"])) == {"summation": "serial"}
+
+
+def test_an_interrupted_run_leaves_what_it_judged(tmp_path: Path) -> None:
+    started = subprocess.Popen(
+        [
+            sys.executable, "-m", "normcheck", "run", f"{SAMPLES}:layer_norm", "--profile",
+            "thorough", "--json", "partial.json",
+        ],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert started.stderr is not None
+    # The first line tells the binding: from here on cases are being judged.
+    assert "layer_norm" in started.stderr.readline()
+    time.sleep(1.0)
+    started.send_signal(signal.SIGINT)
+    started.communicate(timeout=60)
+    record = Record.model_validate_json((tmp_path / "partial.json").read_text())
+    assert (started.returncode, record.verdict, record.incomplete) == (
+        130, "not_judged", "interrupted",
+    )  # fmt: skip
+    assert record.cases_judged > 0

@@ -48,7 +48,9 @@ def violations(adapter: Adapter, case: Case, policy: Policy | None = None) -> di
     assert not seen.mutated
     observed = observed_of(inputs, seen.outputs, seen.gradients, seen.state)
     found = judge(pose(inputs, policy), observed)
-    return {tensor: min(c.violations for c in policies.values()) for tensor, policies in found.items()}
+    return {
+        tensor: min(c.violations for c in policies.values()) for tensor, policies in found.items()
+    }
 
 
 NONE = "; no normalized_shape"
