@@ -14,7 +14,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "weight": ("plain", "one_plus"),
     "running_var": ("unbiased", "biased"),
     "momentum": ("new", "old"),
-    "single_value": ("raise", "bias"),
     "summation": ("blocked", "serial"),
     "subnormals": ("kept", "flushed"),
     "output": ("input", "float32", "float16", "bfloat16", "float64"),
@@ -33,7 +32,6 @@ class Policy:
         weight: Whether the op multiplies by weight or by 1 + weight.
         running_var: n/(n - 1) or 1/n in the running variance.
         momentum: Whether momentum weighs the new value or the old one.
-        single_value: One value per channel in training raises, or gives the bias.
         summation: Depth of sums that is granted: blocked or serial.
         subnormals: Whether numbers below the smallest normal one may be read and written as zero,
             as XLA does on a CPU and many GPU kernels do.
@@ -49,7 +47,6 @@ class Policy:
     weight: str = "plain"
     running_var: str = "unbiased"
     momentum: str = "new"
-    single_value: str = "raise"
     summation: str = "blocked"
     subnormals: str = "kept"
     output: str = "input"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from normcheck.cases.materialise import Inputs
 from normcheck.cases.regimes import MIXES, parse
 from normcheck.numerics.formats import BY_NAME, FloatFormat
@@ -25,8 +27,8 @@ def one_line(name: str, finding: Finding, failure: Failure) -> str:
     return f"{name}: {finding.tensor} is {ratio_text(failure.ratio)} over budget"
 
 
-def _number(value: float | None) -> str:
-    return "not a finite number" if value is None else f"{value:.6g}"
+def _number(value: float) -> str:
+    return f"{value:.6g}"
 
 
 def _input(inputs: Inputs) -> str:
@@ -52,30 +54,35 @@ def _input(inputs: Inputs) -> str:
     return ", ".join(parts)
 
 
-def _numbers(inputs: Inputs, finding: Finding, failure: Failure) -> list[str]:
+def _kappa(condition: float) -> str:
+    """Write a condition number; that of a constant slice is infinite."""
+    if condition == 1.0:
+        return ""
+    return f", \u03ba = {condition:.3g}" if condition < 1e15 else ", \u03ba = \u221e"
+
+
+def _numbers(inputs: Inputs, finding: Finding) -> list[str]:
     """Expected, accepted, got."""
-    if finding.worst is None:
+    worst = finding.worst
+    if worst is None:
         return [f"  wrong     {finding.detail}"]
     base = finding.tensor.removesuffix("_with_gradients")
-    lower, upper = failure.accepted
-    place = ", ".join(map(str, failure.index))
-    accepted = f"{_number(lower)} to {_number(upper)}"
-    if lower is not None and lower == upper:
-        accepted = f"{_number(lower)} only"
+    place = ", ".join(map(str, worst.index))
+    accepted = f"{_number(worst.lower)} to {_number(worst.upper)}"
+    if worst.lower == worst.upper:
+        accepted = f"{_number(worst.lower)} only"
     rule = f"rule {_RULES[base]} of docs/budgets.md" if base in _RULES else ""
-    kappa = f", \u03ba = {failure.condition:.3g}" if failure.condition not in (None, 1.0) else ""
     fmt = FloatFormat.of(BY_NAME[inputs.case.dtype])
-    got = f"  got       {_number(failure.computed)}"
-    if failure.computed is not None and failure.expected is not None:
-        error = abs(failure.computed - failure.expected)
-        got += f"   error {error:.3g}"
-        got += f" = {abs(failure.ulps):.4g} ulp" if failure.ulps is not None else ""
+    got = f"  got       {_number(worst.computed)}"
+    error = abs(worst.computed - worst.reference)
+    if math.isfinite(error):
+        got += f"   error {error:.3g} = {abs(worst.ulps):.4g} ulp"
     got += f"; {finding.violations} of {finding.judged} elements of {finding.tensor} over budget"
     reference = "double-double" if fmt.precision == 53 else "float64"
-    expected = f"{finding.tensor}[{place}] = {_number(failure.expected)}"
+    expected = f"{finding.tensor}[{place}] = {_number(worst.reference)}"
     return [
         f"  expected  {expected}   ({reference} reference)",
-        f"  budget    accepted {accepted}   ({rule}{kappa})",
+        f"  budget    accepted {accepted}   ({rule}{_kappa(worst.condition)})",
         got,
     ]
 
@@ -94,7 +101,7 @@ def failure_text(plan: Plan, name: str, inputs: Inputs, finding: Finding, failur
     title = f"{case.op} \u00b7 {case.dtype} \u00b7 {plan.device} \u00b7 {name}"
     over = f"{ratio_text(failure.ratio)} over budget" if finding.worst else "violated"
     lines = [f"{title}  {over}", f"  input     {_input(inputs)}"]
-    lines += _numbers(inputs, finding, failure)
+    lines += _numbers(inputs, finding)
     if failure.matters or failure.does_not_matter:
         text = f"  matters   {', '.join(failure.matters) or 'nothing that was varied'}"
         if failure.does_not_matter:

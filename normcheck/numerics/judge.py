@@ -92,11 +92,13 @@ class _Judge:
         def fused() -> Interval:
             return around(exact.output, exact.budget.output, fmt)
 
-        if not self.narrow or exact.weight is None:
+        if not self.narrow or (exact.weight is None and exact.bias is None):
             # Nothing is rounded on the way: every policy is this one.
             return {FUSED: fused()}
-        offset = exact.weight + self.problem.formula.weight_offset
-        affine = Affine(offset, exact.bias, self.input, fmt, self.u, self._product_error())
+        weight = exact.weight
+        if weight is not None:
+            weight = weight + self.problem.formula.weight_offset
+        affine = Affine(weight, exact.bias, self.input, fmt, self.u, self._product_error())
         names = [FUSED, *OUTPUT_POLICIES]
         declared = [name for name in names if self.problem.rounding in (None, name)]
         tried = [n for n in declared if not self.choice.excludes("y", prefix + n)] or declared

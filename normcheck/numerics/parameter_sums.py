@@ -84,7 +84,9 @@ class ParameterSums:
         """
         shape = self.problem.reduction.affine
         if self.problem.weight is not None:
-            error = dy.abs() * budget.normalised
+            # What leaves the accumulation format has no budget, and neither has a sum of it.
+            lost = torch.where(budget.in_range, 0.0, torch.inf)
+            error = dy.abs() * budget.normalised + lost
             terms = gradients.weight_terms if wide is None else wide.weight_terms
             policy = self.weight.setdefault(prefix + FUSED, _Sum.zeros(shape))
             policy.add(piece, terms, error)
@@ -95,7 +97,7 @@ class ParameterSums:
                         continue
                     interval = accept(forward, budget, dy, narrow)
                     policy = self.weight.setdefault(prefix + name, _Sum.zeros(shape))
-                    policy.add(piece, interval.middle, interval.radius)
+                    policy.add(piece, interval.middle, interval.radius + lost)
         if self.problem.bias is not None and self.reading in (None, prefix):
             # dbias is the same under both readings of a residual sum: one of them counts.
             self.reading = prefix

@@ -39,7 +39,7 @@ class RoundingChoice:
         """
         dead = self.dead.setdefault(tensor, set())
         self.seen.setdefault(tensor, set()).update(offered)
-        # Without a weight only `fused` is offered, and stands for every policy.
+        # Without weight and bias only `fused` is offered, and stands for every policy.
         candidates = [name for name in offered if name not in dead] or list(offered)
         passing = [name for name in candidates if offered[name].ratio <= 1.0]
         if passing and len(offered) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -166,7 +166,7 @@ class _JaxCall:
     pullback: Callable[[Any], Any] | None = None
 
     def run(self) -> dict[str, Tensor]:
-        jax: Any = sys.modules["jax"]
+        jax: Any = importlib.import_module("jax")
         with self._precision(jax):
             arrays = {
                 mine: jax.dlpack.from_dlpack(self.tensors[own].detach().contiguous())
@@ -181,7 +181,7 @@ class _JaxCall:
     def backward(
         self, outputs: Mapping[str, Tensor], dy: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        jax: Any = sys.modules["jax"]
+        jax: Any = importlib.import_module("jax")
         assert self.pullback is not None, "run comes before backward"
         own = {mine: name for name, mine in self.names.items()}
         with self._precision(jax):
@@ -203,7 +203,7 @@ class Jax:
 
     def is_array(self, item: object) -> bool:
         """Return whether ``item`` is a JAX array or a tracer of one."""
-        jax: Any = sys.modules["jax"]
+        jax: Any = importlib.import_module("jax")
         return isinstance(item, jax.Array)
 
     def call(self, run: Run, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Call:

@@ -110,18 +110,15 @@ NUMPY = Honest("layer_norm", "layer_norm", f"{THIRD_PARTY}numpy_norms.py:")
 # ONNX keeps epsilon as a float32 attribute: in float64 it is another number than the case's.
 ONNX = Honest("layer_norm", "layer_norm", f"{THIRD_PARTY}onnx_norms.py:", dtypes=DTYPES[:3])
 FLAX = f"{THIRD_PARTY}jax_norms.py:"
-# XLA flushes subnormal numbers on the CPU, so that only float16, which it widens, is whole.
+# XLA flushes subnormal numbers on the CPU: docs/findings.md. Declared, it is a convention.
+FLUSHES = ("subnormals=flushed",)
 JAX = [
-    Honest("rms_norm", "rms_norm", FLAX, dtypes=("float16",)),
+    Honest("rms_norm", "rms_norm", FLAX, FLUSHES, ("float32", "bfloat16")),
     # Flax adds gradients of two branches in half precision: docs/findings.md.
-    Honest("flax_layer_norm_slow_variance", "layer_norm", FLAX, (), ("float16",), ("gradients",)),
-    Honest("flax_rms_norm", "rms_norm", FLAX, (), ("float16",), ("gradients",)),
+    Honest("flax_layer_norm_slow_variance", "layer_norm", FLAX, FLUSHES, ("float32",)),
+    Honest("flax_rms_norm", "rms_norm", FLAX, FLUSHES, ("float32",)),
 ]
-FLUSHED = [
-    Honest("layer_norm", "layer_norm", FLAX, dtypes=("float32",)),
-    Honest("rms_norm", "rms_norm", FLAX, dtypes=("bfloat16",)),
-    Honest("flax_rms_norm", "rms_norm", FLAX, dtypes=("float32",)),
-]
+FLUSHED = [Honest("rms_norm", "rms_norm", FLAX, dtypes=("bfloat16",))]
 COMPILED = f"{HERE / 'compiled.py'}:"
 
 
