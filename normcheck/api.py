@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from normcheck import config
 from normcheck.engine import execute
-from normcheck.errors import NothingToRunError
+from normcheck.errors import NothingToRunError, UsageError, nearest
 from normcheck.events import Event, Listener
 from normcheck.ops import catalogue
 from normcheck.plan import Plan, device
@@ -48,6 +48,10 @@ def make_plan(
     found = catalogue.find(op or catalogue.guess(text))
     policy = Policy.parse(policies)
     wanted = [registry.find(name) for name in properties or registry.names()]
+    for name in policy.inplace:
+        tensors = [parameter.name for parameter in found.tensors]
+        if name not in tensors:
+            raise UsageError(f"inplace is {name!r}, but must be a tensor{nearest(name, tensors)}")
     names = tuple(p.name for p in wanted if not p.parameter or found.parameter(p.parameter))
     if not names:
         raise NothingToRunError(

@@ -82,12 +82,9 @@ def _finite(value: float) -> float:
 class _Engine:
     """One run."""
 
-    def __init__(
-        self, plan: Plan, listener: Listener, abandon: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, plan: Plan, listener: Listener, watchdog: Watchdog) -> None:
         self.plan, self.tell = plan, listener
-        self.watchdog = Watchdog(plan.timeout_s, abandon)
-        self.executor = InProcess(plan.adapter, plan.device, plan.policy, self.watchdog)
+        self.executor = InProcess(plan.adapter, plan.device, plan.policy, watchdog)
         self.deadline: float | None = None
         if plan.profile.time_budget_s is not None:
             self.deadline = time.monotonic() + plan.profile.time_budget_s
@@ -210,20 +207,26 @@ def _belongs(tensor: str, prop: str) -> bool:
     return prop == "forward_accuracy" and tensor in ("y", "residual_out")
 
 
-def execute(plan: Plan, listener: Listener, abandon: Callable[[str], None] | None = None) -> Record:
+def execute(
+    plan: Plan,
+    listener: Listener,
+    abandon: Callable[[str], None] | None = None,
+    noted: Callable[[str], None] | None = None,
+) -> Record:
     """Run a plan and return its record.
 
     Args:
         plan: What to do.
         listener: Told of everything as it happens.
         abandon: Called from a thread with a case id when a call cannot be interrupted.
+        noted: Called with a case id before each call.
 
     Raises:
         TargetError: The target returns something else than the op's outputs already in a first
             plain call, so that nothing it does could be judged.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    engine = _Engine(plan, listener, abandon)
+    engine = _Engine(plan, listener, Watchdog(plan.timeout_s, abandon, noted))
     with threads(1):
         return _recorded(engine, started, clock)
 
@@ -293,5 +296,5 @@ def _probe(engine: _Engine) -> None:
             raise TargetError(
                 f"{raised.text}; wrap it so that it does: def {op.signature().split(' ->')[0]}: ..."
             )
-        if raised is None:
+        if raised is None or raised.trouble in (Trouble.HUNG, Trouble.EXITED):
             return

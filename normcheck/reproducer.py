@@ -46,8 +46,10 @@ def _tensor(name: str, tensor: Tensor, inputs: Inputs) -> list[str]:
     if name == "x" and inputs.case.layout == "channels_last":
         last = "channels_last" if tensor.dim() == 4 else "channels_last_3d"
         lines.append(f"x = x.contiguous(memory_format=torch.{last})")
-    if name == "x" and inputs.case.layout == "strided":
-        lines.append("x = x.repeat_interleave(2, -1)[..., ::2]")
+    if name in ("x", "residual") and inputs.case.layout == "strided":
+        lines.append(f"{name} = {name}.repeat_interleave(2, -1)[..., ::2]")
+    if name in ("x", "residual") and inputs.case.layout == "pitched":
+        lines.append(f"{name} = torch.nn.functional.pad({name}, (0, 3))[..., :{tensor.shape[-1]}]")
     return lines
 
 

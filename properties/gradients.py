@@ -33,6 +33,12 @@ class Gradients:
     def judge(self, trial: Trial) -> Outcome:
         """Judge the gradients of one case."""
         observed = trial.backward
+        if trial.inputs.case.elements == 0 and not observed.gradients:
+            # A gradient that is not there is as good as one that is empty.
+            return Outcome(Status.INAPPLICABLE)
+        severed = trial.severed()
+        if severed:
+            return Outcome(Status.VIOLATED, finding=Finding("grad_x", severed))
         if observed.raised is not None:
             refused = observed.raised.trouble is Trouble.REFUSED
             if refused and trial.forward.raised is None:
@@ -40,21 +46,27 @@ class Gradients:
             return from_trouble(observed.raised)
         if not trial.comparisons or not trial.well_formed(observed):
             return Outcome(Status.INAPPLICABLE, reason="shape or dtype of the output is wrong")
-        for parameter in trial.inputs.op.tensors:
-            given = trial.inputs.tensors.get(parameter.name)
-            if given is None or not parameter.differentiable:
-                continue
-            gradient = observed.gradients.get(parameter.name)
-            detail = ""
-            if gradient is None:
-                detail = f"no gradient reaches {parameter.name}"
-            elif gradient.shape != given.shape:
-                detail = f"gradient has shape {tuple(gradient.shape)}, not {tuple(given.shape)}"
-            if detail:
-                finding = Finding(f"grad_{parameter.name}", detail)
-                return Outcome(Status.VIOLATED, finding=finding)
+        missing = _missing(trial)
+        if missing is not None:
+            return Outcome(Status.VIOLATED, finding=missing)
         names = [name for name in trial.comparisons if name.startswith("grad_")]
         return from_comparisons(trial, names)
+
+
+def _missing(trial: Trial) -> Finding | None:
+    """Return the first gradient that is absent or has the wrong shape."""
+    for parameter in trial.inputs.op.tensors:
+        given = trial.inputs.tensors.get(parameter.name)
+        if given is None or not parameter.differentiable:
+            continue
+        gradient = trial.backward.gradients.get(parameter.name)
+        name = f"grad_{parameter.name}"
+        if gradient is None:
+            return Finding(name, f"no gradient reaches {parameter.name}")
+        if gradient.shape != given.shape:
+            text = f"gradient has shape {tuple(gradient.shape)}, not {tuple(given.shape)}"
+            return Finding(name, text)
+    return None
 
 
 PROPERTY = Gradients()

@@ -31,7 +31,12 @@ def _row_shapes(draw: st.DrawFn, limit: int) -> tuple[tuple[int, ...], int]:
     rank = draw(st.sampled_from((2, 2, 2, 1, 3, 4, 5)))
     if rank == 1:
         return (columns,), 1
-    lead: list[int] = [1] * (rank - 2)
+    lead: list[int] = []
+    for _ in range(rank - 2):
+        # Split the rows over the leading dimensions: (batch, tokens, hidden) above all.
+        size = draw(st.sampled_from([n for n in (1, 2, 3, 4, 5, 7, 8) if n <= rows]))
+        lead.append(size)
+        rows = max(1, rows // size)
     shape = (*lead, rows, columns)
     dims = draw(st.integers(1, rank - 1)) if rank > 2 and columns * rows <= limit else 1
     return shape, dims
@@ -79,7 +84,9 @@ def cases(draw: st.DrawFn, op: Op, dtype: str, limit: int) -> Case:
         shape = draw(_channel_shapes(limit))
         if op.name == "instance_norm" and len(shape) == 2:
             shape = (*shape, draw(_sizes(max(1, min(64, limit // (shape[0] * shape[1]))))))
-    layouts = ["contiguous", "strided"] + (["channels_last"] if len(shape) in (4, 5) else [])
+    layouts = ["contiguous", "strided", "pitched"] + (
+        ["channels_last"] if len(shape) in (4, 5) else []
+    )
     case = Case(
         op.name,
         dtype,

@@ -15,7 +15,7 @@ from torch import Tensor
 from normcheck.cases.materialise import Inputs
 from normcheck.cases.pose import observed_of, output_format, pose
 from normcheck.execution.in_process import InProcess, same_bits
-from normcheck.execution.observation import Observation
+from normcheck.execution.observation import Observation, Trouble
 from normcheck.execution.stopwatch import threads
 from normcheck.numerics.comparison import Comparison
 from normcheck.numerics.judge import Comparisons, judge
@@ -59,12 +59,32 @@ class Trial:
     @cached_property
     def backward(self) -> Observation:
         """The call with gradients, and its gradients."""
+        dead = self.forward.raised
+        if dead is not None and dead.trouble in (Trouble.HUNG, Trouble.EXITED):
+            return self.forward  # once is enough
         return self._executor.backward(self.inputs)
 
     @cached_property
     def backward_rerun(self) -> Observation:
         """The same once more."""
         return self._executor.backward(self.inputs)
+
+    def severed(self) -> str:
+        """Say so if the outputs carry a gradient in some cases of this dtype and not in others.
+
+        A target without gradients anywhere is not judged for them; one that loses them here and
+        there trains a model on zeros.
+        """
+        raised, case = self.backward.raised, self.inputs.case
+        if raised is not None and raised.trouble is not Trouble.NO_GRADIENT:
+            return ""
+        known, attached = self._executor.gradients, raised is None
+        known.setdefault((case.dtype, attached), case.id)
+        other = known.get((case.dtype, not attached))
+        if other is None:
+            return ""
+        without, having = (other, case.id) if attached else (case.id, other)
+        return f"no gradient reaches any input in {without}, but it does in {having}"
 
     def well_formed(self, observation: Observation) -> bool:
         """Return whether the outputs have the shape and the dtype that can be judged."""

@@ -25,7 +25,7 @@ _CHOICES = {
     "bias": ("mixed", "none"),
     "mode": ("train", "eval"),
     "stats": ("tracked", "none"),
-    "layout": ("contiguous", "channels_last", "strided"),
+    "layout": ("contiguous", "channels_last", "strided", "pitched"),
 }
 
 

@@ -21,12 +21,14 @@ _ROWS_QUICK = """
 4x4097/calm/seed=13 3x8191/mix/seed=14 1x1/plain 1x1/const1e4 3x1/mix/seed=15 1x2/plain/seed=16
 2x3/offset1e3/seed=17 7/plain/seed=18 1x100/offset1e3/seed=19 4x3x5/calm/dims=2/seed=20
 3x5x7x16/mix/seed=21 2x3x4x5/calm/dims=3/seed=22 1x2x3x2x9/calm/seed=23 0x7/plain
+3x11x64/mix/seed=28 6x64/calm/layout=pitched/seed=29 4x9x33/calm/seed=30
 65537x2/calm/seed=24 5x32/bad/seed=25 14x96/calm/eps=0.0/seed=26 33x31/mix/eps=1e-5/seed=27
 """
 
 _ROWS_STANDARD = """
 33x255/mix/seed=31 33x256/mix/seed=32 33x1024/mix/eps=1e-12/seed=33 33x2048/mix/seed=34
 33x4095/mix/seed=35 33x4096/mix/seed=36 33x4097/mix/seed=37 9x8192/mix/seed=38 9x8193/mix/seed=39
+2x33x768/mix/seed=74 2049x257/calm/seed=75 33x129/mix/layout=pitched/seed=76
 4x16385/mix/seed=40 2x32768/calm/seed=41 1x131072/positive/seed=42 2x65536/calm/seed=43
 65535x5/calm/seed=44 65536x3/calm/seed=45 65537x7/mix/seed=46 4099x33/calm/seed=47
 64x64/calm/seed=48 128x128/mix/seed=49 97x97/calm/seed=50 33x769/mix/seed=51 33x1600/mix/seed=52

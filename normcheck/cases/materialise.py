@@ -107,7 +107,8 @@ def materialise(case: Case) -> Inputs:
     eps = op.eps if case.eps is None else case.eps
     tensors: dict[str, Tensor] = {"x": _layout(_data(case, reduction, fmt, eps, "x"), case.layout)}
     if op.parameter("residual") is not None:
-        tensors["residual"] = _data(case, reduction, fmt, eps, "residual")
+        residual = _data(case, reduction, fmt, eps, "residual")
+        tensors["residual"] = _layout(residual, case.layout)
     shape = case.shape[-case.dims :] if op.family is Family.ROWS else (case.shape[1],)
     for name in ("weight", "bias"):
         if op.parameter(name) is not None and getattr(case, name) != "none":
@@ -158,6 +159,10 @@ def _layout(x: Tensor, layout: str) -> Tensor:
             wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
             wide[..., ::2] = x
             return wide[..., ::2]
+        case "pitched":
+            wide = torch.full((*x.shape[:-1], x.shape[-1] + 3), float("nan"), dtype=x.dtype)
+            wide[..., : x.shape[-1]] = x
+            return wide[..., : x.shape[-1]]
     return x
 
 

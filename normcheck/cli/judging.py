@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from normcheck.cli.progress import Listener
-from normcheck.errors import NormcheckError
 from normcheck.record import SCHEMA, Environment, Record, Verdict
 
 __all__ = ["Request", "judge_for_cli"]
@@ -30,11 +29,11 @@ class Request:
     framework: str = "auto"
     timeout_s: float = 60.0
 
-    def refusal(self, error: NormcheckError) -> str:
-        """Return the record of a run that did not take place."""
+    def refusal(self, why: str, *, failed: bool = False) -> str:
+        """Return the record of a run that did not take place, or that the target ended."""
         record = Record(
             schema=SCHEMA,
-            verdict=Verdict.NOT_JUDGED,
+            verdict=Verdict.FAIL if failed else Verdict.NOT_JUDGED,
             target=self.target,
             op=self.op or "",
             binding="",
@@ -44,7 +43,7 @@ class Request:
             policies=dict(p.partition("=")[::2] for p in self.policies),
             checks=[],
             cases_judged=0,
-            incomplete=str(error),
+            incomplete=why,
             environment=_bare_environment(),
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             elapsed_s=0.0,
@@ -77,7 +76,11 @@ def _bare_environment() -> Environment:
 
 
 def judge_for_cli(
-    request: Request, *, quiet: bool, hung: Callable[[str], None] | None = None
+    request: Request,
+    *,
+    quiet: bool,
+    hung: Callable[[str], None] | None = None,
+    noted: Callable[[str], None] | None = None,
 ) -> Record:
     """Plan and run what was asked for, telling a person on stderr.
 
@@ -118,4 +121,4 @@ def judge_for_cli(
             )
 
     with Listener(quiet=quiet) as listener:
-        return execute(plan, listener, abandon)
+        return execute(plan, listener, abandon, noted)

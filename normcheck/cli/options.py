@@ -33,6 +33,7 @@ def target_options(function: F) -> F:
         ),
         click.option(
             "--timeout", "timeout_s", default=60.0, show_default=True, metavar="SECONDS",
+            type=click.FloatRange(min=0.01, max=86400.0),
             help="Most seconds for one call of the target.",
         ),
     ):  # fmt: skip

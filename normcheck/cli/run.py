@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from normcheck.cli.child import Page, in_child
 from normcheck.cli.options import fixed_values, target_options
 from normcheck.cli.streams import stdout_to_stderr
 from normcheck.config import DEFAULT_DTYPES, PROFILES
-from normcheck.errors import NormcheckError, TargetError
+from normcheck.errors import TargetError
+
+if TYPE_CHECKING:
+    from normcheck.cli.judging import Request
 
 __all__ = ["command"]
 
@@ -49,7 +54,7 @@ def command(
     fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
     """Judge one target; the words of the command line as typed."""
-    from normcheck.cli.judging import Request, judge_for_cli
+    from normcheck.cli.judging import Request
 
     request = Request(
         target=target, op=op, dtype=dtype, profile=profile, properties=properties, seed=seed,
@@ -58,22 +63,38 @@ def command(
     )  # fmt: skip
     outlets = Outlets(json_to, html_to, markdown_to)
     outlets.check()
+
+    def died(case: str, how: str) -> int:
+        """Last words of the parent: the target took its process with it."""
+        where = f" on {case}" if case else " when it was imported"
+        text = f"{target} ended the process ({how}){where}"
+        outlets.refused(request.refusal(text, failed=True))
+        click.echo(f"normcheck: {text}", err=True)
+        return 1
+
+    return in_child(lambda page: _work(request, outlets, page, quiet=quiet), died)
+
+
+def _work(request: Request, outlets: Outlets, page: Page, *, quiet: bool) -> int:
+    """Judge, and write the record whatever happens."""
+    from normcheck.cli.judging import judge_for_cli
+
     saved = os.dup(1)
 
     def hung(text: str) -> None:
         """Last words from a thread: the call cannot be stopped, so the process is."""
         os.dup2(saved, 1)
-        error = TargetError(text)
-        outlets.refused(request.refusal(error))
-        click.echo(f"normcheck: {error}", err=True)
+        outlets.refused(request.refusal(text))
+        click.echo(f"normcheck: {text}", err=True)
         sys.stdout.flush()
-        os._exit(error.exit_status)
+        page.finish()
+        os._exit(TargetError.exit_status)
 
     try:
         with stdout_to_stderr():
-            record = judge_for_cli(request, quiet=quiet, hung=hung)
-    except NormcheckError as error:
-        outlets.refused(request.refusal(error))
+            record = judge_for_cli(request, quiet=quiet, hung=hung, noted=page.note)
+    except Exception as error:
+        outlets.refused(request.refusal(str(error)))
         raise
     finally:
         os.close(saved)
@@ -89,8 +110,12 @@ class Outlets:
     def check(self) -> None:
         """Refuse a place that cannot be written before minutes are spent on a run."""
         for name in (self.json_to, self.html_to, self.markdown_to):
-            if name and name != "-" and not Path(name).resolve().parent.is_dir():
+            if not name or name == "-":
+                continue
+            if not Path(name).resolve().parent.is_dir():
                 raise click.UsageError(f"{Path(name).parent} is not a folder, asked for by {name}")
+            if Path(name).is_dir():
+                raise click.UsageError(f"{name} is a folder, but must be a file to write")
 
     def refused(self, document: str) -> None:
         """Write the record of a run that did not take place."""

@@ -15,6 +15,7 @@ from normcheck.execution.watchdog import TargetHungError, Watchdog
 from normcheck.policy import Policy
 from normcheck.targets.adapter import Adapter, UnexpectedReturn
 from normcheck.targets.frameworks import Call, NoGradientError
+from normcheck.targets.resolve import first_line
 
 __all__ = ["InProcess", "same_bits"]
 
@@ -45,6 +46,7 @@ class InProcess:
         adapter: The target.
         device: Where its tensors live.
         stopwatch: Where the time goes.
+        gradients: Per dtype, the case that first had a gradient, and the one that first had none.
         threads: How many threads of torch the target may use: as many as when it was made.
     """
 
@@ -54,6 +56,7 @@ class InProcess:
         self.adapter, self.device, self.policy = adapter, device, policy
         self.watchdog = watchdog
         self.stopwatch = Stopwatch()
+        self.gradients: dict[tuple[str, bool], str] = {}
         self.threads = torch.get_num_threads()
 
     def forward(self, inputs: Inputs) -> Observation:
@@ -82,17 +85,15 @@ class InProcess:
         try:
             with threads(self.threads), self.watchdog.watch(inputs.case.id):
                 call = self.adapter.prepare(inputs, tensors)
-                outputs = call.run()
-                devices = {n: y.device.type for n, y in outputs.items()}
-                if gradients and all(_fits(outputs[n], dy[n]) for n in outputs):
-                    found = call.backward(outputs, dy)
-                outputs = {n: y.detach().cpu().clone() for n, y in outputs.items()}
-                found = {n: g.detach().cpu().clone() for n, g in found.items()}
+                returned = call.run()
+                devices = {n: y.device.type for n, y in returned.items()}
+                outputs = {n: _kept(n, y) for n, y in returned.items()}
+                if gradients and all(_fits(y, dy[n]) for n, y in outputs.items()):
+                    found = {n: _kept(n, g) for n, g in call.backward(returned, dy).items()}
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raised = _trouble(error, self.watchdog.limit_s)
-            outputs = {n: y.detach().cpu().clone() for n, y in outputs.items()}
         elapsed = time.perf_counter() - started
         self.stopwatch.target_s += elapsed
         after = call.tensors if call is not None else tensors
@@ -118,10 +119,27 @@ class InProcess:
             for name, before in inputs.tensors.items()
             if name in after
             and name not in allowed
-            and not same_bits(after[name].detach().cpu().reshape(before.shape), before)
+            and not _unchanged(after[name].detach().cpu(), before)
         ]
         changed += [f"d{n}" for n, t in dy.items() if not same_bits(t.cpu(), inputs.dy[n])]
         return tuple(changed)
+
+
+def _kept(name: str, tensor: Tensor) -> Tensor:
+    """Copy what came back to the CPU.
+
+    Raises:
+        UnexpectedReturn: It has no values, or not one for each element.
+    """
+    if tensor.layout is not torch.strided or tensor.device.type == "meta":
+        what = "a meta tensor" if tensor.device.type == "meta" else f"a {tensor.layout} tensor"
+        raise UnexpectedReturn(f"{name} is {what}, but must be dense")
+    return tensor.detach().cpu().clone()
+
+
+def _unchanged(after: Tensor, before: Tensor) -> bool:
+    """Compare bits; a module may keep a parameter in another shape of as many elements."""
+    return after.numel() == before.numel() and same_bits(after.reshape(before.shape), before)
 
 
 def _fits(output: Tensor, dy: Tensor) -> bool:
@@ -131,7 +149,7 @@ def _fits(output: Tensor, dy: Tensor) -> bool:
 
 def _trouble(error: BaseException, limit_s: float) -> Raised:
     """Say in one line what a target raised."""
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+    first = first_line(error)
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     kinds: tuple[tuple[type[BaseException], Trouble, str], ...] = (
         (TargetHungError, Trouble.HUNG, f"did not return within {limit_s:g} s"),

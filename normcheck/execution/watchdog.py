@@ -27,11 +27,18 @@ class Watchdog:
         limit_s: Seconds granted to one call.
         abandon: Called from a thread when a call ignores the interruption for as long again. It
             must not return into the process's ordinary course.
+        noted: Called with the case's id before each call.
     """
 
-    def __init__(self, limit_s: float, abandon: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        limit_s: float,
+        abandon: Callable[[str], None] | None = None,
+        noted: Callable[[str], None] | None = None,
+    ) -> None:
         self.limit_s = limit_s
         self.abandon = abandon
+        self.noted = noted
 
     @contextmanager
     def watch(self, what: str) -> Iterator[None]:
@@ -43,6 +50,8 @@ class Watchdog:
         Raises:
             TargetHungError: The body took too long.
         """
+        if self.noted is not None:
+            self.noted(what)
         hard = None
         if self.abandon is not None:
             hard = threading.Timer(2 * self.limit_s, self.abandon, [what])

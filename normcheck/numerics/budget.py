@@ -249,6 +249,9 @@ def backward_budget(
     dx = root * inner + (budget.root / forward.root) * exact + 4 * u * exact + tiny * (4 + root)
     terms = g + gradients.mean_scaled.abs() + stretch * x_hat * projected
     in_range = budget.in_range & _cubes_in_range(forward, reduction, accumulation)
+    if formula.eps_place is EpsPlace.OUTSIDE and not forward.fixed:
+        # The root of a variance that underflows has no derivative.
+        in_range = in_range & (forward.variance >= accumulation.smallest_normal)
     if formula.eps_place is EpsPlace.FLOOR and not forward.fixed:
         in_range = in_range & ~_at_the_kink(forward, budget, formula, u)
     return GradientBudget(dx, terms, in_range)

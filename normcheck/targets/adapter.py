@@ -12,7 +12,7 @@ from torch import Tensor
 
 from normcheck.cases.case import DEFAULT_MOMENTUM, Case
 from normcheck.cases.materialise import Inputs
-from normcheck.errors import TargetError
+from normcheck.errors import TargetError, UsageError
 from normcheck.ops.op import Op
 from normcheck.policy import Policy
 from normcheck.targets.binding import Binding
@@ -210,7 +210,10 @@ def own_epsilon(op: Op, binding: Binding, declared: object) -> tuple[float | Non
     if "eps" not in binding.missing:
         return None, ""
     if declared is not None:
-        return float(str(declared)), ""
+        try:
+            return float(str(declared)), ""
+        except ValueError:
+            raise UsageError(f"eps is {declared!r}, but must be a number") from None
     return op.eps, f"takes no eps: judged at {op.eps:g}; declare its own with --set eps=VALUE"
 
 

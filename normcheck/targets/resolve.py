@@ -11,7 +11,7 @@ from types import ModuleType
 
 from normcheck.errors import TargetError, nearest
 
-__all__ = ["resolve"]
+__all__ = ["first_line", "resolve"]
 
 
 def resolve(text: str) -> object:
@@ -92,12 +92,23 @@ def _guarded(load: object, place: str, text: str) -> ModuleType:
         line = f" at {where[-1].filename}:{where[-1].lineno}" if where else ""
         if isinstance(error, SyntaxError):
             line = f" at {error.filename}:{error.lineno}"
-        first = (str(error).strip().splitlines() or [""])[0]
+        first = first_line(error)
         what = f"{type(error).__name__}: {first}" if first else type(error).__name__
         raise TargetError(
             f"{place} raised {what}{line} when imported, asked for by {text}"
         ) from error
     return module
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, whatever the exception does."""
+    try:
+        text = str(error).strip()
+    except Exception:
+        return ""  # its own __str__ raises
+    # A lone surrogate could not be written to a record.
+    line = (text.splitlines() or [""])[0][:200]
+    return line.encode("utf-8", "replace").decode("utf-8")
 
 
 def _missing(error: ModuleNotFoundError, place: str, text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 
@@ -83,3 +85,56 @@ def layer_norm_ambiguous(
     x: Tensor, gamma: Tensor | None, scale: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     return layer_norm(x, gamma, bias, eps)
+
+
+def layer_norm_dies(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    os._exit(0)
+
+
+def layer_norm_crashes(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return x
+
+
+def layer_norm_returns_meta(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    return layer_norm(x, weight, bias, eps).to("meta")
+
+
+def layer_norm_resizes(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    y = layer_norm(x, weight, bias, eps)
+    if not x.requires_grad:
+        x.resize_(0)
+    return y
+
+
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def layer_norm_speechless(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    raise _SpeechlessError
+
+
+def layer_norm_surrogate(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    raise ValueError("half a pair: \udcff")
+
+
+def layer_norm_closes_stdout(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    sys.stdout.close()
+    return layer_norm(x, weight, bias, eps)
+
+
+def layer_norm_detaches_wide_rows(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    y = layer_norm(x, weight, bias, eps)
+    return y.detach() if x.shape[-1] > 64 else y
