@@ -130,8 +130,8 @@ def failing(record: Record) -> list[str]:
     ]
 
 
-def assert_passes(honest: Honest) -> None:
-    record = honest.run()
+def assert_passes(honest: Honest, profile: str = "quick") -> None:
+    record = honest.run(profile)
     assert failing(record) == []
     assert record.verdict is Verdict.PASS
     assert not record.incomplete
@@ -144,6 +144,12 @@ def by_id(found: list[Honest]) -> pytest.MarkDecorator:
 @by_id(LAYER + RMS + RESIDUAL + OTHERS)
 def test_an_honest_implementation_passes(honest: Honest) -> None:
     assert_passes(honest)
+
+
+@pytest.mark.slow
+@by_id([LAYER[0], RMS[1], RESIDUAL[1], *(h for h in OTHERS if h.place == CHANNELS)])
+def test_an_honest_implementation_passes_in_standard_too(honest: Honest) -> None:
+    assert_passes(honest, "standard")
 
 
 @by_id(TRANSFORMERS)
