@@ -66,6 +66,8 @@ def in_child(work: Callable[[Page], int], died: Callable[[str, str], int]) -> in
     if child == 0:
         # Of a group of its own, so that Ctrl-C reaches it once, through the parent.
         os.setpgid(0, 0)
+        # A shell that starts us in the background has it ignored, and that would be inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return work(page)
         finally:
