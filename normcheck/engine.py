@@ -24,12 +24,11 @@ from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.plan import Plan
 from normcheck.properties.property import Outcome, Property, Status
 from normcheck.properties.trial import Trial
-from normcheck.record import Check, Measurement, Record, Unsupported, Verdict
+from normcheck.record import INTERRUPTED, SCHEMA, Check, Measurement, Record, Unsupported, Verdict
 
-__all__ = ["INTERRUPTED", "execute"]
+__all__ = ["execute"]
 
 LISTED_FAILURES = 10
-INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
@@ -243,7 +242,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     listener(RunStarted(adapter.text, adapter.op.name, binding, notes, ids, cases))
     checks = engine.run()
     record = Record(
-        schema="normcheck/run/1",
+        schema=SCHEMA,
         verdict=_verdict(checks, engine.stopped),
         target=adapter.text,
         op=adapter.op.name,

@@ -11,10 +11,9 @@ from normcheck.cases.shrink import Shrunk, shrink
 from normcheck.diagnosis import likely_cause
 from normcheck.errors import UsageError
 from normcheck.execution.in_process import InProcess
-from normcheck.execution.observation import Trouble
 from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.plan import Plan
-from normcheck.properties.property import Finding, Outcome, Property, Status
+from normcheck.properties.property import Outcome, Property, Status
 from normcheck.properties.trial import Trial
 from normcheck.record import Failure
 from normcheck.reproducer import reproducer
@@ -67,7 +66,7 @@ def explain_failure(found: Counterexample, *, shorten: bool) -> Failure:
     finding = found.outcome.finding
     assert finding is not None, "a violation has a finding"
     inputs = materialise(found.case)
-    if not shorten or _is_dead(found, finding):
+    if not shorten or finding.dead:
         return _failure(found, inputs, found.outcome, Shrunk(found.case, (), ()), "", "")
     # A target that rounds here one way and there another fails only beside other cases.
     alone = RoundingChoice()
@@ -89,13 +88,6 @@ def told(
     cause = likely_cause(trial, whole, outcome.finding)
     script = reproducer(found.plan.adapter, trial, outcome.finding)
     return _failure(found, trial.inputs, outcome, shrunk, cause, script)
-
-
-def _is_dead(found: Counterexample, finding: Finding) -> bool:
-    """A call that hangs or ends the process is not repeated to find a smaller one."""
-    return finding.tensor == "target" and any(
-        word in finding.detail for word in (Trouble.EXITED, "did not return", "ended the process")
-    )
 
 
 def _number(value: float) -> float | None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from normcheck.errors import UsageError
 
 __all__ = [
+    "INTERRUPTED",
     "SCHEMA",
     "Check",
     "Environment",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 SCHEMA = "normcheck/run/1"
+# What `Record.incomplete` says of a run that the user stopped.
+INTERRUPTED = "interrupted"
 
 
 class Verdict(StrEnum):

@@ -21,7 +21,8 @@ def from_trouble(raised: Raised) -> Outcome:
             return Outcome(Status.UNSUPPORTED, reason=raised.text)
         case Trouble.UNEXPECTED:
             return Outcome(Status.INAPPLICABLE, reason=raised.text)
-    return Outcome(Status.VIOLATED, finding=Finding("target", detail=f"the target {raised.text}"))
+    finding = Finding("target", f"the target {raised.text}", dead=True)
+    return Outcome(Status.VIOLATED, finding=finding)
 
 
 def from_comparisons(trial: Trial, tensors: Iterable[str]) -> Outcome:

@@ -52,6 +52,7 @@ class Finding:
         rounding: The rounding policy that came closest.
         violations: Elements outside the accepted values.
         judged: Elements that were judged.
+        dead: Whether the call hung or ended the process: it is not repeated to find a smaller one.
     """
 
     tensor: str
@@ -60,6 +61,7 @@ class Finding:
     rounding: str = ""
     violations: int = 0
     judged: int = 0
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

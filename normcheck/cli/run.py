@@ -130,7 +130,7 @@ class Outlets:
 
     def finish(self, document: str) -> int:
         """Write every view of the record, and return the exit status."""
-        from normcheck.record import Record, Verdict
+        from normcheck.record import INTERRUPTED, Record, Verdict
         from normcheck.reports.text import markdown, summary
 
         record = Record.model_validate_json(document)
@@ -145,7 +145,7 @@ class Outlets:
             click.echo(summary(record))
             if self.html_to:
                 click.echo(f"report: {self.html_to}")
-        if record.incomplete == "interrupted":
+        if record.incomplete == INTERRUPTED:
             click.echo("normcheck: interrupted: the record holds what was judged so far", err=True)
             return 130
         if record.verdict is Verdict.NOT_JUDGED:

@@ -79,8 +79,10 @@ class ExactPiece:
         forward = normalise(x, reduction, formula, weight, bias, fixed)
         wide = None
         if exact_x is not None:
-            given = None if fixed is None else (_lifted(fixed[0]), _lifted(fixed[1]))
-            w, b = (None if t is None else _lifted(t) for t in (weight, bias))
+            given = (
+                None if fixed is None else (DoubleDouble.of(fixed[0]), DoubleDouble.of(fixed[1]))
+            )
+            w, b = (None if t is None else DoubleDouble.of(t) for t in (weight, bias))
             wide = normalise(exact_x, reduction, formula, w, b, given)
         budget = forward_budget(forward, reduction, formula, accumulation, weight, bias, error)
         clean = x.isfinite()
@@ -99,8 +101,8 @@ class ExactPiece:
         found = differentiate(self.forward, dy, reduction, formula, self.weight)
         if self.wide is None:
             return found, None
-        weight = None if self.weight is None else _lifted(self.weight)
-        return found, differentiate(self.wide, _lifted(dy), reduction, formula, weight)
+        weight = None if self.weight is None else DoubleDouble.of(self.weight)
+        return found, differentiate(self.wide, DoubleDouble.of(dy), reduction, formula, weight)
 
     def laundered(self, value: Tensor) -> int:
         """Count slices whose input is not finite but whose output is."""
@@ -109,7 +111,3 @@ class ExactPiece:
         sizes = zip(self.clean.shape, value.shape, strict=True)
         axes = tuple(i for i, (kept, size) in enumerate(sizes) if kept != size)
         return int((all_over(value.isfinite(), axes) & ~self.clean).sum())
-
-
-def _lifted(x: Tensor) -> DoubleDouble:
-    return DoubleDouble.of(x)

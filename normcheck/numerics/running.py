@@ -20,10 +20,6 @@ from normcheck.numerics.reference import Forward
 __all__ = ["SliceStatistics"]
 
 
-def _no_parts() -> list[Tensor]:
-    return []
-
-
 @dataclass(slots=True)
 class SliceStatistics:
     """Means and variances of all slices of a case, gathered piece by piece.
