@@ -41,6 +41,8 @@ class Observation:
         raised: Why there are no outputs, or no gradients.
         elapsed_s: Seconds spent inside the target.
         devices: Type of the device that each output was on.
+        trespassed: Arguments beside which memory was written to; looked at where a call arranges
+            its arguments in memory.
     """
 
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
@@ -50,3 +52,4 @@ class Observation:
     raised: Raised | None = None
     elapsed_s: float = 0.0
     devices: Mapping[str, str] = field(default_factory=dict)
+    trespassed: tuple[str, ...] = ()

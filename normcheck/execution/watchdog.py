@@ -27,18 +27,20 @@ class Watchdog:
         limit_s: Seconds granted to one call.
         abandon: Called from a thread when a call ignores the interruption for as long again. It
             must not return into the process's ordinary course.
-        noted: Called with the case's id before each call.
+        noted: Called with the case's id, and what it is judged for, before each call.
+        doing: What it is judged for.
     """
 
     def __init__(
         self,
         limit_s: float,
         abandon: Callable[[str], None] | None = None,
-        noted: Callable[[str], None] | None = None,
+        noted: Callable[[str, str], None] | None = None,
     ) -> None:
         self.limit_s = limit_s
         self.abandon = abandon
         self.noted = noted
+        self.doing = ""
 
     @contextmanager
     def watch(self, what: str) -> Iterator[None]:
@@ -51,7 +53,7 @@ class Watchdog:
             TargetHungError: The body took too long.
         """
         if self.noted is not None:
-            self.noted(what)
+            self.noted(what, self.doing)
         hard = None
         if self.abandon is not None:
             hard = threading.Timer(2 * self.limit_s, self.abandon, [what])
