@@ -12,14 +12,16 @@ __all__ = ["CHOICES", "Policy"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "eps": ("inside", "outside", "floor"),
     "weight": ("plain", "one_plus"),
+    "gate": ("after", "before"),
     "running_var": ("unbiased", "biased"),
     "momentum": ("new", "old"),
     "summation": ("blocked", "serial"),
     "subnormals": ("kept", "flushed"),
     "output": ("input", "float32", "float16", "bfloat16", "float64"),
     "accumulation": ("default", "float32"),
-    "rounding": ("any", "fused", "cast_then_scale", "cast_each_step"),
-    "reruns": ("forward", "deterministic"),
+    "rounding": ("any", "fused", "cast_then_scale", "cast_each_step", "cast_factor"),
+    "layout": ("any", "preserved"),
+    "reruns": ("forward", "deterministic", "batch_invariant"),
 }
 
 
@@ -29,7 +31,8 @@ class Policy:
 
     Attributes:
         eps: Where epsilon goes; None for the op's own place.
-        weight: Whether the op multiplies by weight or by 1 + weight.
+        weight: Whether the op multiplies by weight or by 1 + weight; None for the op's own way.
+        gate: Whether a gate multiplies the normalised value, or what is normalised.
         running_var: n/(n - 1) or 1/n in the running variance.
         momentum: Whether momentum weighs the new value or the old one.
         summation: Depth of sums that is granted: blocked or serial.
@@ -39,12 +42,16 @@ class Policy:
         accumulation: float32 for float32 and narrower inputs and float64 for float64, or float32
             for float64 inputs too.
         rounding: Where the result is rounded on the way; "any" tries all.
-        reruns: What must be bit-equal when run again: the forward, or gradients too.
+        layout: Whether outputs may have any strides, or have to keep those of a dense x, as torch's
+            own operators do.
+        reruns: What must be bit-equal when run again: the forward, gradients too, or a row whatever
+            the batch.
         inplace: Arguments that the target may overwrite, and in which it leaves its outputs.
     """
 
     eps: str | None = None
-    weight: str = "plain"
+    weight: str | None = None
+    gate: str = "after"
     running_var: str = "unbiased"
     momentum: str = "new"
     summation: str = "blocked"
@@ -52,6 +59,7 @@ class Policy:
     output: str = "input"
     accumulation: str = "default"
     rounding: str = "any"
+    layout: str = "any"
     reruns: str = "forward"
     inplace: tuple[str, ...] = ()
 

@@ -77,7 +77,7 @@ def cases(draw: st.DrawFn, op: Op, dtype: str, limit: int) -> Case:
     shape: tuple[int, ...]
     dims = 1
     if op.family is Family.ROWS:
-        shape, dims = draw(_row_shapes(limit))
+        shape, dims = draw(_row_shapes(limit).filter(lambda drawn: op.shaped(drawn[0]) is not None))
         if op.parameter("normalized_shape") is None:
             dims = 1
     else:

@@ -39,7 +39,7 @@ class Case:
         shape: Shape of ``x``.
         regime: A family of values for every slice, or a mix of families (see `regimes`).
         dims: Trailing dimensions that are normalised (rows ops).
-        groups: Number of groups (group_norm).
+        groups: Number of groups (group_norm, rms_norm_gated).
         mode: Statistics of the batch, or the running ones.
         stats: Whether running statistics are passed.
         momentum: Weight of the new value in them.

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from normcheck.cases.case import DEFAULT_MOMENTUM, Case
+from normcheck.cases.materialise import has_groups
+from normcheck.cases.sweeps import sweep
 from normcheck.ops.op import Family, Op
 
-__all__ = ["corpus"]
+__all__ = ["corpus", "expressible", "fitted"]
+
+_MOST_GROUPS = 8
 
 _ROWS_QUICK = """
 33x17/mix/eps=1.0 33x64/calm/eps=0.01 33x257/mix/seed=1 600x48/calm/seed=2 33x1000/mix/seed=3
@@ -54,7 +58,8 @@ _CHANNELS_QUICK = """
 4x6x9/calm/weight=none/bias=none/eps=1.0/seed=10 5x34x3/mix/momentum=0.0/eps=1e-12/seed=11
 2x4x1025/mix/seed=12 2x34x257/mix/seed=13 1x2x3/plain/seed=14 1x4x2x2/offset1e3/seed=15
 2x2x1/plain/seed=16 1x2x1/plain/seed=17 3x36x8x8/mix/mode=eval/layout=channels_last/seed=18
-40x36/mix/seed=19 0x4x5/plain/seed=20 3x64x4x4/offset1e3/layout=channels_last/seed=21
+40x36/mix/seed=19 5x6x1x1/calm/seed=22 1x6x9/calm/mode=eval/seed=23 0x4x5/plain/seed=20
+3x64x4x4/offset1e3/layout=channels_last/seed=21
 """
 
 _CHANNELS_STANDARD = """
@@ -85,7 +90,8 @@ def corpus(op: Op, dtype: str, depth: int) -> list[Case]:
     Args:
         op: The op.
         dtype: Name of the format.
-        depth: 1 for the quick tables only, 2 for the standard ones too, 3 for all.
+        depth: 1 for the quick tables only, 2 for the standard ones and sweeps of sizes too, 3 for
+            all.
     """
     short = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}[dtype]
     found = []
@@ -94,11 +100,54 @@ def corpus(op: Op, dtype: str, depth: int) -> list[Case]:
             fitting = fitted(Case.parse(f"nc1:{op.name}/{short}/{tail}"), op)
             if fitting is not None:
                 found.append(fitting)
+    if depth > 1:
+        # Sizes last: what is wrong at one size only is rarer than what is wrong at all of them.
+        fitting_sizes = (fitted(case, op) for case in sweep(op, dtype))
+        found += [case for case in fitting_sizes if case is not None]
     return found
+
+
+def expressible(case: Case, op: Op) -> Case | None:
+    """Return the nearest case that the op has a meaning for, None where there is none.
+
+    A case that has a meaning comes back as it is: shrinking and replaying rely on that.
+    """
+    shape = op.shaped(case.shape)
+    if shape is None:
+        return None
+    if shape != case.shape:
+        flat = case.layout == "channels_last" and len(shape) not in (4, 5)
+        case = replace(case, shape=shape, layout="contiguous" if flat else case.layout)
+    for name in ("weight", "bias"):
+        parameter = op.parameter(name)
+        if parameter is not None and not parameter.optional:
+            case = case.changed(**{name: "mixed"})
+    if op.parameter("eps") is None:
+        case = replace(case, eps=None)
+    if op.parameter("group_size") is not None and shape[-1] % case.groups:
+        case = replace(case, groups=1)
+    return case
+
+
+def _grouped(case: Case, op: Op) -> Case:
+    """Choose the number of groups of a case that leaves it open."""
+    if case.groups != 1 or not has_groups(op):
+        return case
+    size = case.shape[-1] if op.parameter("group_size") else case.shape[1]
+    divisors = [g for g in range(1, size // 2 + 1) if size % g == 0]
+    if op.parameter("group_size") is not None:
+        # One group, as most models have, in every other case.
+        divisors = [g for g in divisors if g <= _MOST_GROUPS] if case.seed % 2 else []
+    # A few wide groups in one case, many narrow ones in the next.
+    return replace(case, groups=divisors[-1 - case.seed % len(divisors)] if divisors else 1)
 
 
 def fitted(case: Case, op: Op) -> Case | None:
     """Return the case with what only this op needs, None where the op has no meaning for it."""
+    found = expressible(case, op)
+    if found is None:
+        return None
+    case = found
     if op.parameter("normalized_shape") is None:
         case = replace(case, dims=1)
     if not op.tracks_statistics:
@@ -106,11 +155,7 @@ def fitted(case: Case, op: Op) -> Case | None:
     for name in ("weight", "bias"):
         if op.parameter(name) is None:
             case = case.changed(**{name: "mixed"})
-    if op.name == "group_norm" and case.groups == 1:
-        channels = case.shape[1]
-        divisors = [g for g in range(1, channels // 2 + 1) if channels % g == 0]
-        # A few wide groups in one case, many narrow ones in the next.
-        case = replace(case, groups=divisors[-1 - case.seed % len(divisors)] if divisors else 1)
+    case = _grouped(case, op)
     if op.name == "instance_norm" and len(case.shape) < 3:
         return None
     if op.eps_place == "floor" and case.eps is not None and case.eps < 0.001:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from normcheck.cases import regimes
 from normcheck.cases.case import Case
 from normcheck.cases.generator import hashes, key_of, normals
+from normcheck.cases.padding import garbage, valid_positions
 from normcheck.errors import UsageError
 from normcheck.numerics.formats import BY_NAME, FloatFormat
 from normcheck.numerics.reduction import Reduction
@@ -34,7 +35,8 @@ class Inputs:
         case: The recipe.
         op: Its op.
         reduction: How the op reduces this shape.
-        tensors: Per tensor parameter of the op, its value; absent ones are left out.
+        tensors: Per tensor parameter of the op, its value; absent ones are left out. What a target
+            takes in parts is stacked along its first dimension.
         dy: Per output, the gradient that is fed back.
         eps: Epsilon.
     """
@@ -51,6 +53,10 @@ class Inputs:
         """The trailing dimensions that are normalised."""
         return self.case.shape[len(self.case.shape) - self.case.dims :]
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Inputs:
+        """Return the same case with other tensors."""
+        return replace(self, tensors=tensors)
+
     def digest(self) -> str:
         """Return the first 16 hexadecimal digits of a SHA-256 over every bit of every tensor."""
         total = hashlib.sha256()
@@ -58,7 +64,7 @@ class Inputs:
             {**self.tensors, **{f"d{k}": v for k, v in self.dy.items()}}.items()
         ):
             total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            total.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+            total.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
         return total.hexdigest()[:16]
 
 
@@ -69,12 +75,24 @@ def _check(case: Case, op: Op) -> None:
         raise UsageError(f"shape of case is {case.shape}, but {op.name} needs (N, C, ...)")
     if op.family is Family.ROWS and not 1 <= case.dims <= rank:
         raise UsageError(f"dims of case is {case.dims}, but must be 1 to {rank} for {case.shape}")
-    if op.name == "group_norm" and (case.groups < 1 or case.shape[1] % case.groups):
-        raise UsageError(f"groups of case is {case.groups}, but must divide {case.shape[1]}")
+    grouped = case.shape[-1] if op.parameter("group_size") else case.shape[1 % rank]
+    if has_groups(op) and (case.groups < 1 or grouped % case.groups):
+        raise UsageError(f"groups of case is {case.groups}, but must divide {grouped}")
+    if op.shaped(case.shape) != case.shape:
+        near = op.shaped(case.shape)
+        hint = f", as {'x'.join(map(str, near))}" if near else ""
+        raise UsageError(
+            f"shape of case is {case.shape}, but must be one that {op.name} has a meaning for{hint}"
+        )
     if case.elements > ELEMENT_CEILING:
         raise UsageError(f"case has {case.elements} elements, but the ceiling is {ELEMENT_CEILING}")
     if case.layout == "channels_last" and rank not in (4, 5):
         raise UsageError(f"layout of case is channels_last, but {case.shape} is not 4- or 5-d")
+
+
+def has_groups(op: Op) -> bool:
+    """Whether the number of groups means anything to an op."""
+    return op.parameter("num_groups") is not None or op.parameter("group_size") is not None
 
 
 _KEPT_ELEMENTS = 1 << 19
@@ -109,7 +127,9 @@ def materialise(case: Case) -> Inputs:
     if op.parameter("residual") is not None:
         residual = _data(case, reduction, fmt, eps, "residual")
         tensors["residual"] = _layout(residual, case.layout)
-    shape = case.shape[-case.dims :] if op.family is Family.ROWS else (case.shape[1],)
+    if op.parameter("z") is not None:
+        tensors["z"] = _affine("z", case.shape, case.seed, fmt)
+    shape = op.affine_shape(case.shape, Settings(case.dims, case.groups))
     for name in ("weight", "bias"):
         if op.parameter(name) is not None and getattr(case, name) != "none":
             tensors[name] = _affine(name, shape, case.seed, fmt)
@@ -117,7 +137,15 @@ def materialise(case: Case) -> Inputs:
         tensors["running_mean"] = _affine("running_mean", shape, case.seed, fmt)
         tensors["running_var"] = _variances(shape, case.seed, fmt)
     dy = {name: _gradient(name, case, reduction, fmt) for name in op.outputs}
-    return Inputs(case, op, reduction, tensors, dy, eps)
+    if op.parameter("mask") is not None:
+        tensors["mask"] = valid_positions(case.shape[0], case.shape[2], case.seed)
+        padding = ~tensors["mask"][:, None, :].expand(case.shape)
+        tensors["x"][padding] = _store(garbage(case.elements, case.seed, fmt), fmt).reshape(
+            case.shape
+        )[padding]
+        dy = {name: torch.where(padding, 0.0, value) for name, value in dy.items()}
+    ordered = {p.name: tensors[p.name] for p in op.tensors if p.name in tensors}
+    return Inputs(case, op, reduction, ordered, dy, eps)
 
 
 def _data(case: Case, reduction: Reduction, fmt: FloatFormat, eps: float, name: str) -> Tensor:
@@ -132,7 +160,7 @@ def _data(case: Case, reduction: Reduction, fmt: FloatFormat, eps: float, name: 
         tokens = tuple(t if regimes.parse(t)[0].finite else "plain" for t in tokens)
     values = regimes.fill(z, tokens, case.seed, fmt, eps)
     inverse = [order.index(axis) for axis in range(len(order))]
-    values = values.reshape(sizes).permute(inverse).reshape(case.shape)
+    values = values.reshape(sizes).permute(inverse).reshape(case.shape).contiguous()
     limit = fmt.largest
     finite = torch.where(values.isfinite(), values.clamp(-limit, limit), values)
     return _store(finite, fmt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,10 +19,11 @@ __all__ = ["formula_of", "observed_of", "output_format", "pose"]
 
 def formula_of(inputs: Inputs, policy: Policy) -> Formula:
     """Return the function that the target has to compute."""
+    offset = inputs.op.one_plus if policy.weight is None else policy.weight == "one_plus"
     return Formula(
         eps=inputs.eps,
         eps_place=EpsPlace(policy.eps) if policy.eps else inputs.op.eps_place,
-        weight_offset=1.0 if policy.weight == "one_plus" else 0.0,
+        weight_offset=1.0 if offset else 0.0,
         serial=policy.summation == "serial",
         flushes=policy.subnormals == "flushed",
     )
@@ -43,7 +45,8 @@ def pose(inputs: Inputs, policy: Policy, formula: Formula | None = None) -> Prob
     """Bring the tensors of a case into the shape of the view.
 
     Args:
-        inputs: The case's tensors.
+        inputs: The case's tensors. Each is taken as it is given: weight, bias, residual and running
+            statistics may have other formats than x.
         policy: The declared conventions.
         formula: Another function than the declared one: a hypothesis of a diagnosis.
     """
@@ -61,13 +64,19 @@ def pose(inputs: Inputs, policy: Policy, formula: Formula | None = None) -> Prob
         else:
             biased = policy.running_var == "biased"
             running = RunningUpdate(mean, variance, inputs.case.momentum, biased)
-    residual = tensors.get("residual")
+    residual, gate, mask = (tensors.get(name) for name in ("residual", "z", "mask"))
+    reduction = inputs.reduction
+    if mask is not None:
+        reduction = replace(reduction, valid=int(mask.sum()))
     return Problem(
-        reduction=inputs.reduction,
+        reduction=reduction,
         formula=formula or formula_of(inputs, policy),
         x=tensors["x"].reshape(view),
         output=FloatFormat.of(output_format(inputs, policy)),
         residual=None if residual is None else residual.reshape(view),
+        gate=None if gate is None else gate.reshape(view),
+        gate_first=policy.gate == "before",
+        mask=None if mask is None else mask[:, None, :],
         weight=parameter("weight"),
         bias=parameter("bias"),
         fixed=fixed,
@@ -86,7 +95,7 @@ def observed_of(
     """Bring what a target returned into the shape of the view."""
     view, affine = inputs.reduction.view, inputs.reduction.affine
     shaped = {
-        name: gradient.reshape(view if name in ("x", "residual") else affine)
+        name: gradient.reshape(view if name in ("x", "residual", "z") else affine)
         for name, gradient in gradients.items()
     }
     return Observed(

@@ -15,14 +15,24 @@ import torch
 from torch import Tensor
 
 from normcheck.numerics.formats import FloatFormat
+from normcheck.numerics.judgeable import (
+    POWER_LIMIT,
+    at_the_kink,
+    cubes_in_range,
+    has_power,
+    squares_in_range,
+)
 from normcheck.numerics.reduction import EpsPlace, Formula, Reduction
 from normcheck.numerics.reference import Forward, Gradients
 
-__all__ = ["ForwardBudget", "GradientBudget", "backward_budget", "forward_budget", "sum_budget"]
-
-# A budget on the normalised value above this share of its size accepts answers without one
-# correct digit: the case then has no power to tell right from wrong.
-POWER_LIMIT = 0.1
+__all__ = [
+    "POWER_LIMIT",
+    "ForwardBudget",
+    "GradientBudget",
+    "backward_budget",
+    "forward_budget",
+    "sum_budget",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ def forward_budget(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     input_error: Tensor | None = None,
+    parameter_error: float = 0.0,
 ) -> ForwardBudget:
     """Return the budgets of one piece.
 
@@ -85,22 +96,24 @@ def forward_budget(
         bias: Broadcastable to the view, float64, or None.
         input_error: The view's shape: how far the target's own input to the norm may be off (a
             residual sum that it does not round to the output format), or None.
+        parameter_error: Relative error of weight, bias and given statistics as the target reads
+            them: u where they are wider than the accumulation format.
     """
     u, tiny = accumulation.unit_roundoff, _underflow(formula, accumulation)
-    over, k = reduction.over, formula.depth(reduction.count)
+    k = formula.depth(reduction.count)
     magnitude = forward.x.abs()
     shift = torch.zeros_like(forward.x) if input_error is None else input_error
     if formula.flushes:
         shift = shift + torch.where(magnitude < accumulation.smallest_normal, magnitude, 0.0)
     if forward.fixed:
-        d, dv = torch.zeros_like(forward.variance), torch.zeros_like(forward.variance)
+        d, dv = parameter_error * forward.mean.abs(), parameter_error * forward.variance
         square = forward.variance
     else:
         square = _average(forward.x * forward.x, reduction)
         d = torch.zeros_like(square)
         if reduction.centred:
-            d = (k + 1) * u * magnitude.mean(over, keepdim=True) + 2 * tiny
-            d = d + shift.mean(over, keepdim=True)
+            d = (k + 1) * u * _mean(magnitude, reduction) + 2 * tiny
+            d = d + _mean(shift, reduction)
         growth = (k + 4) * u
         # Each square loses up to half of the smallest number; a sum collects what a mean averages.
         lost = 4 + reduction.count if reduction.summed else 4
@@ -116,10 +129,10 @@ def forward_budget(
     if weight is not None:
         factor = (weight + formula.weight_offset).abs()
         # 1 + weight is itself rounded once; a plain weight is taken as given.
-        own = u * factor if formula.weight_offset else torch.zeros_like(factor)
+        own = ((u if formula.weight_offset else 0.0) + parameter_error) * factor
         output = factor * output + forward.normalised.abs() * own + tiny
     if bias is not None:
-        output = output + 3 * u * bias.abs()
+        output = output + (3 * u + parameter_error) * bias.abs()
     return ForwardBudget(
         mean=d,
         variance=dv,
@@ -127,8 +140,8 @@ def forward_budget(
         normalised=normalised + 2 * u * forward.normalised.abs(),
         output=output,
         condition=_condition(square, forward, reduction),
-        power=_has_power(normalised, forward, reduction),
-        in_range=_squares_in_range(magnitude, forward, reduction, accumulation),
+        power=has_power(normalised, forward, reduction),
+        in_range=squares_in_range(magnitude, forward, reduction, accumulation),
     )
 
 
@@ -142,7 +155,14 @@ def _underflow(formula: Formula, accumulation: FloatFormat) -> float:
 def _average(x: Tensor, reduction: Reduction) -> Tensor:
     if reduction.summed:
         return x.sum(reduction.over, keepdim=True)
-    return x.mean(reduction.over, keepdim=True)
+    return _mean(x, reduction)
+
+
+def _mean(x: Tensor, reduction: Reduction) -> Tensor:
+    """The mean of the elements that count; others are zero."""
+    if reduction.valid is None:
+        return x.mean(reduction.over, keepdim=True)
+    return x.sum(reduction.over, keepdim=True) / reduction.count
 
 
 def _variance_budget(
@@ -178,28 +198,6 @@ def _condition(square: Tensor, forward: Forward[Tensor], reduction: Reduction) -
     return (square / forward.variance).sqrt().nan_to_num(nan=1.0)
 
 
-def _has_power(normalised: Tensor, forward: Forward[Tensor], reduction: Reduction) -> Tensor:
-    if normalised.numel() == 0:
-        return torch.zeros(reduction.slices, dtype=torch.bool)
-    size = forward.normalised.abs().amax(reduction.over, keepdim=True).clamp_min(1.0)
-    worst = normalised.amax(reduction.over, keepdim=True)
-    power: Tensor = worst <= POWER_LIMIT * size
-    return power.expand(reduction.slices)
-
-
-def _squares_in_range(
-    magnitude: Tensor, forward: Forward[Tensor], reduction: Reduction, accumulation: FloatFormat
-) -> Tensor:
-    if magnitude.numel() == 0 or forward.fixed:
-        return torch.ones(reduction.slices, dtype=torch.bool)
-    largest = magnitude.amax(reduction.over, keepdim=True)
-    # Deviations reach twice the largest magnitude, and n of their squares are added.
-    squares = (2.0 if reduction.centred else 1.0) * largest
-    limit = (accumulation.square_limit / reduction.count) ** 0.5
-    inside: Tensor = squares <= limit
-    return inside
-
-
 def backward_budget(
     forward: Forward[Tensor],
     gradients: Gradients[Tensor],
@@ -233,8 +231,7 @@ def backward_budget(
         e_projected = (k + 3) * u * _average(g * x_hat, reduction)
         e_projected = e_projected + _average(g * e_x_hat + own * x_hat, reduction)
         if reduction.centred:
-            e_mean = (k + 2) * u * g.mean(reduction.over, keepdim=True)
-            e_mean = e_mean + own.mean(reduction.over, keepdim=True)
+            e_mean = (k + 2) * u * _mean(g, reduction) + _mean(own, reduction)
     root, stretch = forward.root + budget.root, forward.stretch
     inner = 2 * u * g + own + e_mean + 2 * u * gradients.mean_scaled.abs()
     if formula.weight_offset:
@@ -248,35 +245,13 @@ def backward_budget(
     exact = gradients.x.abs()
     dx = root * inner + (budget.root / forward.root) * exact + 4 * u * exact + tiny * (4 + root)
     terms = g + gradients.mean_scaled.abs() + stretch * x_hat * projected
-    in_range = budget.in_range & _cubes_in_range(forward, reduction, accumulation)
+    in_range = budget.in_range & cubes_in_range(forward, reduction, accumulation)
     if formula.eps_place is EpsPlace.OUTSIDE and not forward.fixed:
         # The root of a variance that underflows has no derivative.
         in_range = in_range & (forward.variance >= accumulation.smallest_normal)
     if formula.eps_place is EpsPlace.FLOOR and not forward.fixed:
-        in_range = in_range & ~_at_the_kink(forward, budget, formula, u)
+        in_range = in_range & ~at_the_kink(forward, budget.variance, formula, u)
     return GradientBudget(dx, terms, in_range)
-
-
-def _at_the_kink(
-    forward: Forward[Tensor], budget: ForwardBudget, formula: Formula, u: float
-) -> Tensor:
-    """Whether the norm may lie on either side of its floor, where the gradient jumps."""
-    low = (forward.variance - budget.variance).clamp_min(0.0).sqrt()
-    high = (forward.variance + budget.variance).sqrt()
-    kink: Tensor = (low <= formula.eps * (1 + 4 * u)) & (high >= formula.eps * (1 - 4 * u))
-    return kink
-
-
-def _cubes_in_range(
-    forward: Forward[Tensor], reduction: Reduction, accumulation: FloatFormat
-) -> Tensor:
-    """Whether r^3 / n, which most backward passes form, neither overflows nor loses bits."""
-    if forward.fixed:
-        return torch.ones_like(forward.root, dtype=torch.bool)
-    largest = accumulation.square_limit ** (1.0 / 3.0) / 4.0
-    smallest = 4.0 * (accumulation.smallest_normal * max(reduction.count, 1)) ** (1.0 / 3.0)
-    inside: Tensor = (forward.root <= largest) & (forward.root >= smallest)
-    return inside
 
 
 def sum_budget(magnitude: Tensor, count: int, extra: int, formula: Formula, u: float) -> Tensor:

@@ -69,6 +69,7 @@ class ParameterSums:
         dy: Tensor,
         prefix: str,
         choice: RoundingChoice,
+        dy_error: Tensor | None = None,
     ) -> None:
         """Add the terms of one piece.
 
@@ -81,12 +82,15 @@ class ParameterSums:
             dy: The view's shape, float64.
             prefix: Put before the policy's name: how the residual sum was read.
             choice: Rounding policies that are still open.
+            dy_error: The view's shape: how far dy may be off, behind a gate; None for not at all.
         """
         shape = self.problem.reduction.affine
         if self.problem.weight is not None:
             # What leaves the accumulation format has no budget, and neither has a sum of it.
             lost = torch.where(budget.in_range, 0.0, torch.inf)
             error = dy.abs() * budget.normalised + lost
+            if dy_error is not None:
+                error = error + dy_error * (forward.normalised.abs() + budget.normalised)
             terms = gradients.weight_terms if wide is None else wide.weight_terms
             policy = self.weight.setdefault(prefix + FUSED, _Sum.zeros(shape))
             policy.add(piece, terms, error)
@@ -95,7 +99,7 @@ class ParameterSums:
                 for name, accept in WEIGHT_GRADIENT_POLICIES.items():
                     if choice.excludes("grad_weight", prefix + name):
                         continue
-                    interval = accept(forward, budget, dy, narrow)
+                    interval = accept(forward, budget, dy, narrow, dy_error)
                     policy = self.weight.setdefault(prefix + name, _Sum.zeros(shape))
                     policy.add(piece, interval.middle, interval.radius + lost)
         if self.problem.bias is not None and self.reading in (None, prefix):

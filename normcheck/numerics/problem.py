@@ -40,6 +40,10 @@ class Problem:
         x: Shape of the view.
         output: Format of the result.
         residual: Shape of the view; added to ``x`` before the norm.
+        gate: Shape of the view: z, whose silu(z) multiplies the norm's output, or its input.
+        gate_first: Whether it multiplies the input.
+        mask: Broadcastable to the view, bool: the elements that count; None for all. How many they
+            are in a slice is `Reduction.valid`.
         weight: Affine shape.
         bias: Affine shape.
         fixed: Mean and variance to use instead of the slice's own, affine shape.
@@ -47,6 +51,8 @@ class Problem:
         rounding: A rounding policy that the user declared; None tries all.
         arithmetic: Accumulation format that the budget grants; None for the contract's. A
             declared policy or a hypothesis of a diagnosis grants a narrower one.
+        everywhere: Whether outputs are compared also where a verdict would be unfair: beyond the
+            range of squares, and where the budget has no power. For the operating envelope.
     """
 
     reduction: Reduction
@@ -60,6 +66,10 @@ class Problem:
     running: RunningUpdate | None = None
     rounding: str | None = None
     arithmetic: FloatFormat | None = None
+    gate: Tensor | None = None
+    gate_first: bool = False
+    mask: Tensor | None = None
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class Observed:
     Attributes:
         outputs: ``y`` and, of a fused addition, ``residual_out``.
         dy: Gradient that was fed back per output, same names.
-        gradients: ``x``, ``residual``, ``weight``, ``bias``; those that were returned.
+        gradients: ``x``, ``residual``, ``z``, ``weight``, ``bias``; those that were returned.
         state: ``running_mean`` and ``running_var`` after the call.
     """
 

@@ -35,6 +35,7 @@ class Reduction:
         affine: Shape of weight and bias in the view: 1 where they do not vary. Empty without.
         centred: Whether the mean is subtracted.
         summed: Whether v is the sum of squares (L2 norm) instead of their mean.
+        valid: How many elements of each slice count where a mask leaves some out; None for all.
     """
 
     view: tuple[int, ...]
@@ -42,10 +43,13 @@ class Reduction:
     affine: tuple[int, ...]
     centred: bool
     summed: bool = False
+    valid: int | None = None
 
     @property
     def count(self) -> int:
         """Elements n in one slice."""
+        if self.valid is not None:
+            return self.valid
         return math.prod(self.view[axis] for axis in self.over)
 
     @property
@@ -56,7 +60,11 @@ class Reduction:
     @property
     def contributions(self) -> int:
         """Products M that one parameter gradient sums over."""
-        return math.prod(self.view) // max(1, math.prod(self.affine)) if self.affine else 0
+        if not self.affine:
+            return 0
+        if self.valid is not None:
+            return self.valid * math.prod(self.slices) // max(1, math.prod(self.affine))
+        return math.prod(self.view) // max(1, math.prod(self.affine))
 
     @property
     def summed_over(self) -> tuple[int, ...]:

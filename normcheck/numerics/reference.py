@@ -73,6 +73,7 @@ def normalise(
     weight: Number | None = None,
     bias: Number | None = None,
     fixed: tuple[Number, Number] | None = None,
+    mask: Tensor | None = None,
 ) -> Forward[Number]:
     """Return every forward quantity.
 
@@ -83,12 +84,14 @@ def normalise(
         weight: Broadcastable to the view, or None for one.
         bias: Broadcastable to the view, or None for zero.
         fixed: Mean and variance to use instead of the slice's own (evaluation mode).
+        mask: Broadcastable to the view, float64: 1 where an element counts, and 0 where ``x`` is 0
+            and does not; ``reduction.valid`` of them count in each slice.
     """
     if fixed is not None:
         mean, variance = fixed
         deviation = x - mean
     else:
-        mean, deviation = _centre(x, reduction)
+        mean, deviation = _centre(x, reduction, mask)
         variance = (deviation * deviation).sum(dim=reduction.over, keepdim=True)
         if not reduction.summed:
             variance = variance / float(max(reduction.count - formula.freedom, 1))
@@ -104,14 +107,15 @@ def normalise(
     )
 
 
-def _centre(x: Number, reduction: Reduction) -> tuple[Number, Number]:
+def _centre(x: Number, reduction: Reduction, mask: Tensor | None = None) -> tuple[Number, Number]:
     count = float(reduction.count)
     mean = x.sum(dim=reduction.over, keepdim=True) / count
     if not reduction.centred:
         return mean * 0.0, x
     # One refinement: the sum of deviations from a rounded mean gives back what the mean lost.
-    mean = mean + (x - mean).sum(dim=reduction.over, keepdim=True) / count
-    return mean, x - mean
+    deviation = x - mean if mask is None else (x - mean) * mask
+    mean = mean + deviation.sum(dim=reduction.over, keepdim=True) / count
+    return mean, x - mean if mask is None else (x - mean) * mask
 
 
 def _reciprocal_root(variance: Number, formula: Formula) -> tuple[Number, Number]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find", "names"]
 
-_NOT_OPS = {"__init__", "catalogue", "op", "rows"}
+_NOT_OPS = {"__init__", "catalogue", "op", "pairs", "rows"}
 
 
 @cache

@@ -38,6 +38,7 @@ class Parameter:
         optional: Whether None (a tensor) or leaving it out is meaningful.
         differentiable: Whether a gradient flows to it.
         affine: Whether it has the shape of the affine parameters.
+        passed: Whether a module gets it with every call although it is affine (ada_layer_norm).
     """
 
     name: str
@@ -45,6 +46,12 @@ class Parameter:
     optional: bool = False
     differentiable: bool = False
     affine: bool = False
+    passed: bool = False
+
+    @property
+    def is_input(self) -> bool:
+        """Whether a module gets it with every call, rather than owning it."""
+        return self.kind is Kind.TENSOR and (not self.affine or self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +60,21 @@ class Settings:
 
     Attributes:
         dims: How many trailing dimensions are normalised (rows ops).
-        groups: Number of groups (group_norm).
+        groups: Number of groups (group_norm, rms_norm_gated).
     """
 
     dims: int = 1
     groups: int = 1
 
 
+def _any_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    return shape
+
+
 X = Parameter("x", Kind.TENSOR, differentiable=True)
 RESIDUAL = Parameter("residual", Kind.TENSOR, differentiable=True)
+GATE = Parameter("z", Kind.TENSOR, differentiable=True)
+MASK = Parameter("mask", Kind.TENSOR)
 WEIGHT = Parameter("weight", Kind.TENSOR, optional=True, differentiable=True, affine=True)
 BIAS = Parameter("bias", Kind.TENSOR, optional=True, differentiable=True, affine=True)
 EPS = Parameter("eps", Kind.NUMBER)
@@ -87,6 +100,12 @@ class Op:
         eps_place: The op's own convention.
         outputs: Names of what it returns, in order.
         training_flag: The parameter that chooses the slice's own statistics, "" without one.
+        one_plus: Whether the op's own convention multiplies by ``1 + weight``.
+        axis: What a target's parameter ``dim`` takes: the axis of the rows.
+        parts: Tensors that a target takes or returns in parts: the op's name of the stacked tensor
+            (or of an output), then the parts' names along its first dimension.
+        shaped: A shape to the nearest one that the op has a meaning for, None where there is none.
+        parameter_shape: Shape of ``x`` to that of weight and bias; None for the family's own.
     """
 
     name: str
@@ -98,6 +117,21 @@ class Op:
     eps_place: EpsPlace = EpsPlace.INSIDE
     outputs: tuple[str, ...] = ("y",)
     training_flag: str = ""
+    one_plus: bool = False
+    axis: int = -1
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    shaped: Callable[[tuple[int, ...]], tuple[int, ...] | None] = _any_shape
+    parameter_shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Return the names under which a target takes a tensor in parts, () where it is whole."""
+        return dict(self.parts).get(name, ())
+
+    def affine_shape(self, shape: tuple[int, ...], settings: Settings) -> tuple[int, ...]:
+        """Return the shape of weight and bias for an ``x`` of that shape."""
+        if self.parameter_shape is not None:
+            return self.parameter_shape(shape)
+        return shape[-settings.dims :] if self.family is Family.ROWS else (shape[1],)
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, None without one."""
@@ -118,7 +152,13 @@ class Op:
         """Whether the op keeps running statistics."""
         return self.parameter("running_mean") is not None
 
+    def names_in_parts(self, names: tuple[str, ...]) -> list[str]:
+        """Replace tensors that are taken or returned in parts by the names of their parts."""
+        return [part for name in names for part in self.parts_of(name) or (name,)]
+
     def signature(self) -> str:
         """Return the op as a Python signature."""
-        returned = f" -> ({', '.join(self.outputs)})" if len(self.outputs) > 1 else ""
-        return f"{self.name}({', '.join(p.name for p in self.parameters)}){returned}"
+        outputs = self.names_in_parts(self.outputs)
+        returned = f" -> ({', '.join(outputs)})" if len(outputs) > 1 else ""
+        given = self.names_in_parts(tuple(p.name for p in self.parameters))
+        return f"{self.name}({', '.join(given)}){returned}"

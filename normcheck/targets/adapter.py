@@ -11,18 +11,25 @@ import torch
 from torch import Tensor
 
 from normcheck.cases.case import DEFAULT_MOMENTUM, Case
+from normcheck.cases.corpus import expressible
 from normcheck.cases.materialise import Inputs
 from normcheck.errors import TargetError, UsageError
+from normcheck.ops import catalogue
 from normcheck.ops.op import Op
 from normcheck.policy import Policy
 from normcheck.targets.binding import Binding
 from normcheck.targets.frameworks import Call, Framework
+from normcheck.targets.returns import UnexpectedReturn, describe, in_parts, named
 
-__all__ = ["Adapter", "FunctionAdapter", "UnexpectedReturn", "conform", "describe", "named"]
-
-
-class UnexpectedReturn(Exception):
-    """The target returned something that is not what the op returns."""
+__all__ = [
+    "Adapter",
+    "FunctionAdapter",
+    "UnexpectedReturn",
+    "argument",
+    "conform",
+    "describe",
+    "named",
+]
 
 
 class Adapter(Protocol):
@@ -73,38 +80,10 @@ def conform(case: Case, missing: tuple[str, ...], eps: float | None) -> Case:
         changes["momentum"] = 0.1  # what every framework defaults to
     if "eps" in missing:
         changes["eps"] = eps
-    return case.changed(**changes)
-
-
-def named(
-    returned: object, op: Op, text: str, is_array: Callable[[object], bool]
-) -> dict[str, Any]:
-    """Give what a target returned the names of the op's outputs.
-
-    Raises:
-        UnexpectedReturn: It is not as many arrays as the op has outputs.
-    """
-    expected = op.outputs
-    items: list[Any] = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    is_sequence = isinstance(returned, (tuple, list))
-    if (
-        len(items) == len(expected)
-        and is_sequence == (len(expected) > 1)
-        and all(map(is_array, items))
-    ):
-        return dict(zip(expected, items, strict=True))
-    what = "one tensor" if len(expected) == 1 else f"the tensors ({', '.join(expected)})"
-    raise UnexpectedReturn(f"{text} returned {describe(returned)}, but {op.name} returns {what}")
-
-
-def describe(returned: object) -> str:
-    """Describe any object in a few words, without its contents."""
-    if returned is None:
-        return "nothing"
-    if isinstance(returned, (tuple, list)):
-        inner = ", ".join(describe(item) for item in returned[:4])
-        return f"a {type(returned).__name__} ({inner})"
-    return "a Tensor" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
+    if "group_size" in missing:
+        changes["groups"] = 1
+    changed = case.changed(**changes)
+    return expressible(changed, catalogue.find(case.op)) or changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +111,16 @@ class FunctionAdapter:
         """Make ready to call with these tensors."""
         arguments = dict(self.binding.fixed)
         if self.binding.axis:
-            arguments[self.binding.axis] = -1
+            arguments[self.binding.axis] = self.op.axis
         for own, mine in self.binding.names.items():
-            arguments[mine] = _argument(own, mine, inputs, tensors, self.policy)
+            arguments[mine] = argument(own, mine, inputs, tensors, self.policy)
         by_argument = {
             self.binding.names[n]: t for n, t in tensors.items() if n in self.binding.names
         }
-        written = self._written(inputs, by_argument, arguments)
+        written = self._written(tensors, by_argument, arguments)
 
         def run(given: Mapping[str, Any]) -> dict[str, Any]:
-            named_arguments = {**arguments, **given}
+            named_arguments = {**arguments, **in_parts(given, self.op, self.binding.names)}
             # Trailing defaults need no repeating; one in the middle keeps its place.
             last = [n for n in self.binding.positional if n in named_arguments]
             upto = (
@@ -155,37 +134,50 @@ class FunctionAdapter:
                 return dict(written)
             return named(returned, self.op, self.text, self.framework.is_array)
 
-        names = {own: self.binding.names[own] for own in tensors if own in self.binding.names}
+        names = {
+            own: own if self.op.parts_of(own) else self.binding.names[own]
+            for own in tensors
+            if {own, *self.op.parts_of(own)} & set(self.binding.names)
+        }
         return self.framework.call(run, tensors, names)
+
+    def _parts(self, output: str, y: Tensor) -> list[Tensor]:
+        """Return the tensors that an output is written to."""
+        return [y[i] for i in range(len(y))] if self.op.parts_of(output) else [y]
 
     def _default(self, name: str) -> object:
         """Return the default of a parameter that cannot be passed by name."""
         return inspect.signature(self.function).parameters[name].default
 
     def _written(
-        self, inputs: Inputs, by_argument: Mapping[str, Tensor], arguments: dict[str, object]
+        self,
+        tensors: Mapping[str, Tensor],
+        by_argument: Mapping[str, Tensor],
+        arguments: dict[str, object],
     ) -> dict[str, Tensor]:
         """Return the tensors that hold the outputs of a target that returns nothing."""
         if self.binding.destinations:
-            x = by_argument[self.binding.names["x"]]
             made = {
                 # Poisoned: what is never written must not look right by chance.
-                output: torch.full_like(x, float("nan"))
+                output: torch.full_like(tensors["x"], float("nan"))
                 for output in self.op.outputs
             }
-            arguments.update(zip(self.binding.destinations, made.values(), strict=True))
+            parts = [part for output, y in made.items() for part in self._parts(output, y)]
+            arguments.update(zip(self.binding.destinations, parts, strict=True))
             return made
         if self.policy.inplace:
             owners = [self.binding.names.get(name, name) for name in self.policy.inplace]
+            stacked = {name: t for name, t in tensors.items() if self.op.parts_of(name)}
+            known = {**by_argument, **stacked}
             return {
-                output: by_argument[mine]
+                output: known[mine]
                 for output, mine in zip(self.op.outputs, owners, strict=False)
-                if mine in by_argument
+                if mine in known
             }
         return {}
 
 
-def _argument(
+def argument(
     own: str, mine: str, inputs: Inputs, tensors: Mapping[str, Tensor], policy: Policy
 ) -> object:
     """Return the value of one of the op's parameters for a call."""
@@ -202,6 +194,8 @@ def _argument(
             return 1.0 - case.momentum if policy.momentum == "old" else case.momentum
         case "eps":
             return inputs.eps
+        case "group_size":
+            return case.shape[-1] // case.groups
     return tensors.get(own)
 
 

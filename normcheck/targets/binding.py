@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from normcheck.errors import TargetError
-from normcheck.ops.op import Family, Op
+from normcheck.ops.op import Family, Kind, Op
 from normcheck.targets import aliases
 
 __all__ = ["Binding", "bind_function", "declared_eps", "import_lines", "parameters_of"]
@@ -21,11 +21,12 @@ class Binding:
     Attributes:
         names: Op parameter to the target's own name for it.
         destinations: The target's parameters that receive the outputs, in the op's order.
-        axis: The target's parameter that takes the last axis, "" without one.
+        axis: The target's parameter that takes the op's axis, "" without one.
         fixed: The target's parameters that the user set.
         defaults: The target's parameters that keep their default.
         missing: Op parameters that the target does not have.
         positional: The target's parameters that cannot be passed by name, in order.
+        axis_value: The op's axis: the last one, or the first of a weight norm.
     """
 
     names: Mapping[str, str]
@@ -35,12 +36,13 @@ class Binding:
     defaults: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()
+    axis_value: int = -1
 
     def describe(self) -> str:
         """Return the binding in one line, as it is printed and recorded."""
         parts = [f"{mine}\u2190{own}" if mine != own else own for own, mine in self.names.items()]
         parts += [f"{name}\u2190output" for name in self.destinations]
-        parts += [f"{self.axis}\u2190-1"] if self.axis else []
+        parts += [f"{self.axis}\u2190{self.axis_value}"] if self.axis else []
         parts += [f"{name}={value!r} (set)" for name, value in self.fixed.items()]
         parts += [f"{name}={value} (default)" for name, value in self.defaults.items()]
         text = ", ".join(parts)
@@ -88,10 +90,15 @@ def adaptor(op: Op, text: str, call: str) -> str:
     lines = [
         "paste this adaptor into adaptor.py, complete it, and name adaptor.py:" + op.name,
         *(f"    {line}" for line in import_lines(text)),
-        f"    def {op.name}({', '.join(p.name for p in op.parameters)}):",
+        f"    def {op.name}({', '.join(_parameters(op))}):",
         f"        return {name}({call})",
     ]
     return "\n".join(lines)
+
+
+def _parameters(op: Op) -> list[str]:
+    """Return the names under which a target may take the op's parameters."""
+    return op.names_in_parts(tuple(p.name for p in op.parameters))
 
 
 def match(
@@ -156,39 +163,56 @@ def bind_function(
     names = match(op, aliases.of(op), parameters, text, fixed)
     rest = [p for p in parameters if p.name not in names.values() and p.name not in fixed]
     required = [p for p in rest if p.default is inspect.Parameter.empty]
-    destinations = [p.name for p in required if _plain(p.name) in aliases.DESTINATION]
+    results = {*aliases.DESTINATION, *(_plain(n) for n in op.names_in_parts(op.outputs))}
+    destinations = [p.name for p in required if _plain(p.name) in results]
     axis = _axis(op, rest, names)
     strange = [p.name for p in required if p.name not in destinations and p.name != axis]
-    if strange or "x" not in names:
-        what = f"parameter {strange[0]!r}" if strange else "no parameter for x"
+    outputs = op.names_in_parts(op.outputs)
+    if destinations and not strange and len(destinations) != len(outputs):
+        raise TargetError(
+            f"{text} writes to {', '.join(destinations)}, but {op.name} has the outputs "
+            f"{', '.join(outputs)}; {adaptor(op, text, '...')}"
+        )
+    absent = _absent(op, names)
+    if strange or absent:
+        what = f"parameter {strange[0]!r}" if strange else f"no parameter for {absent[0]}"
         call = ", ".join(f"{p.name}=..." for p in parameters)
-        known = ", ".join(p.name for p in op.parameters)
+        known = ", ".join(_parameters(op))
         lead = f"{text} has {what}, but {op.name} has {known}; "
         hint = f"fix it with --set {strange[0]}=VALUE, or " if strange else ""
         raise TargetError(lead + hint + adaptor(op, text, call))
-    if destinations and len(destinations) != len(op.outputs):
-        raise TargetError(
-            f"{text} writes to {', '.join(destinations)}, but {op.name} has the outputs "
-            f"{', '.join(op.outputs)}; {adaptor(op, text, '...')}"
-        )
     defaults = {
         p.name: repr(p.default)
         for p in rest
         if p.default is not inspect.Parameter.empty and p.name != axis
     }
-    missing = tuple(p.name for p in op.parameters if p.name not in names)
+    missing = tuple(
+        p.name for p in op.parameters if not {p.name, *op.parts_of(p.name)} & set(names)
+    )
     if axis and "normalized_shape" in missing:
         missing = tuple(name for name in missing if name != "normalized_shape")
     positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
     return Binding(
         names, tuple(destinations), axis, dict(fixed), defaults, missing,
-        tuple(p.name for p in positional),
+        tuple(p.name for p in positional), op.axis,
     )  # fmt: skip
 
 
+def _absent(op: Op, names: Mapping[str, str]) -> list[str]:
+    """Return what has to be passed but is not: inputs, and either all parts of a tensor or none."""
+    found = []
+    for parameter in op.parameters:
+        parts = op.parts_of(parameter.name) or (parameter.name,)
+        needed = parameter.kind is Kind.TENSOR and not parameter.optional
+        if needed or any(part in names for part in parts):
+            found += [part for part in parts if part not in names]
+    return found
+
+
 def _axis(op: Op, rest: list[inspect.Parameter], names: Mapping[str, str]) -> str:
-    """An axis parameter of an op over trailing dimensions gets the last one."""
+    """An axis parameter of an op over rows gets the op's axis."""
     if op.family is not Family.ROWS or "normalized_shape" in names:
         return ""
-    has_default = [p.name for p in rest if p.default is not inspect.Parameter.empty]
-    return next((name for name in has_default if name in aliases.AXIS), "")
+    # Without a default, and where it may be the last one, it can as well be the size of the rows.
+    known = [p.name for p in rest if op.axis == 0 or p.default is not inspect.Parameter.empty]
+    return next((name for name in known if name in aliases.AXIS), "")

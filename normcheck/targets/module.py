@@ -6,14 +6,15 @@ import inspect
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from normcheck.cases.case import Case
-from normcheck.cases.materialise import Inputs
+from normcheck.cases.corpus import expressible
+from normcheck.cases.materialise import Inputs, materialise
 from normcheck.errors import TargetError
 from normcheck.ops.op import Family, Op
 from normcheck.policy import Policy
@@ -34,7 +35,11 @@ _ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class ModuleAdapter:
-    """A module class: built anew for every call, its parameters set to the case's values."""
+    """A module class: built anew for every call, its parameters set to the case's values.
+
+    ``inputs`` are the op's tensors that every call gets, each with the name under which
+    ``forward`` takes it, "" for those that are passed by position.
+    """
 
     module: type[nn.Module]
     text: str
@@ -44,6 +49,7 @@ class ModuleAdapter:
     flags: Mapping[str, str]
     own_eps: float | None = None
     notes: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=lambda: {"x": "", "residual": ""})
 
     def conform(self, case: Case) -> Case:
         """Return the nearest case that the module can express."""
@@ -57,7 +63,8 @@ class ModuleAdapter:
             changed = replace(changed, bias="none")
         if "bias" in keeps and "bias" not in self.flags and changed.weight == "mixed":
             changed = replace(changed, bias="mixed")
-        if "shape" not in self.binding.names.get("normalized_shape", "shape"):
+        # A parameter called hidden_size takes one number; a module without any, the last dimension.
+        if "shape" not in self.binding.names.get("normalized_shape", ""):
             changed = replace(changed, dims=1)
         return _with_rank(changed, self.module)
 
@@ -69,15 +76,17 @@ class ModuleAdapter:
         module.train(inputs.case.mode == "train")
         owned: dict[str, Tensor] = {}
         for name, value in tensors.items():
-            attribute = _attribute(module, name)
+            attribute = "" if name in self.inputs else _attribute(module, name)
             if attribute:
                 owned[name] = _assign(module, attribute, value)
-            elif name in ("x", "residual"):
+            elif name in self.inputs:
                 owned[name] = value
-        given = {name: name for name in owned if name in ("x", "residual")}
+        given = {name: name for name in owned if name in self.inputs}
 
         def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            returned = module(*(arguments[name] for name in given))
+            first = [arguments[name] for name in given if not self.inputs[name]]
+            named_ones = {self.inputs[n]: arguments[n] for n in given if self.inputs[n]}
+            returned = module(*first, **named_ones)
             return named(returned, self.op, self.text, lambda item: isinstance(item, Tensor))
 
         return TorchCall(run, given, owned)
@@ -85,7 +94,8 @@ class ModuleAdapter:
     def attributes(self, inputs: Inputs) -> dict[str, str]:
         """Return what the module calls the parameters and buffers of a case."""
         module = self.module(**self.arguments(inputs))
-        found = {name: _attribute(module, name) for name in inputs.tensors}
+        names = [name for name in inputs.tensors if name not in self.inputs]
+        found = {name: _attribute(module, name) for name in names}
         return {name: attribute for name, attribute in found.items() if attribute}
 
     def arguments(self, inputs: Inputs) -> dict[str, object]:
@@ -97,6 +107,7 @@ class ModuleAdapter:
             "eps": inputs.eps,
             "momentum": 1.0 - case.momentum if self.policy.momentum == "old" else case.momentum,
             "track_running_stats": "running_mean" in inputs.tensors,
+            "group_size": case.shape[-1] // case.groups,
         }
         arguments: dict[str, object] = dict(self.binding.fixed)
         for own, mine in self.binding.names.items():
@@ -137,6 +148,8 @@ def _attribute(module: nn.Module, name: str) -> str:
 
 def _assign(module: nn.Module, attribute: str, value: Tensor) -> Tensor:
     own: Tensor = getattr(module, attribute)
+    if own.dtype != value.dtype:
+        own.data = own.data.to(value.dtype)  # parameters keep a dtype of their own beside x
     with torch.no_grad():
         own.copy_(value.reshape(own.shape))
     if isinstance(own, nn.Parameter):
@@ -153,10 +166,14 @@ def bind_module(
         TargetError: A constructor parameter without a default is none of the op's, several could
             be, or the constructor raises on a small example.
     """
+    if op.parts:
+        rule = "is judged on functions: its parts have no one place in a module"
+        raise TargetError(f"{text} is a module, but {op.name} {rule}; {adaptor(op, text, '...')}")
     parameters = parameters_of(module, text, op)
     wanted = ["eps", "momentum", "track_running_stats"] if op.tracks_statistics else ["eps"]
     if op.family is Family.ROWS:
         wanted.append("normalized_shape")
+        wanted += ["group_size"] if op.parameter("group_size") else []
     else:
         wanted += ["num_channels"] + (["num_groups"] if op.parameter("num_groups") else [])
     flags = _flags(parameters, op, fixed)
@@ -173,8 +190,32 @@ def bind_module(
         )
     defaults = {p.name: repr(p.default) for p in rest if p.name not in ("device", "dtype")}
     binding = Binding(names, (), "", dict(fixed), defaults)
-    draft = ModuleAdapter(module, text, op, binding, policy, flags)
+    inputs = _inputs(module, text, op)
+    draft = ModuleAdapter(module, text, op, binding, policy, flags, inputs=inputs)
     return _probed(draft, parameters)
+
+
+def _inputs(module: type[nn.Module], text: str, op: Op) -> dict[str, str]:
+    """Find what ``forward`` calls the op's inputs; x and a residual go by position.
+
+    Raises:
+        TargetError: It does not take one of the others.
+    """
+    found = {p.name: "" for p in op.tensors if p.is_input}
+    beyond = [name for name in found if name not in ("x", "residual")]
+    if not beyond:
+        return found
+    parameters = list(inspect.signature(module.forward).parameters.values())[1:]
+    known = {name: words for name, words in aliases.of(op).items() if name in found}
+    names = match(op, known, parameters, text, {})
+    absent = [name for name in beyond if name not in names]
+    if absent or "x" not in names:
+        call = ", ".join(f"{p.name}=..." for p in parameters)
+        raise TargetError(
+            f"the forward of {text} has no parameter for {(absent or ['x'])[0]}, but {op.name} has "
+            f"{', '.join(p.name for p in op.parameters)}; {adaptor(op, text, call)}"
+        )
+    return names
 
 
 def _flags(
@@ -193,7 +234,7 @@ def _probed(draft: ModuleAdapter, parameters: list[inspect.Parameter]) -> Module
     op = draft.op
     shape = (2, 4) if op.family is Family.ROWS else (2, 4, 3)
     case = Case(op.name, "float32", shape, groups=2 if op.parameter("num_groups") else 1)
-    from normcheck.cases.materialise import materialise
+    case = expressible(case, op) or case
 
     try:
         module = draft.module(**draft.arguments(materialise(case)))
@@ -202,8 +243,8 @@ def _probed(draft: ModuleAdapter, parameters: list[inspect.Parameter]) -> Module
             f"{draft.text} raised {type(error).__name__}: {error} when built with "
             f"{draft.binding.describe()}"
         ) from error
-    given = {"x", "residual", "normalized_shape", "num_groups", "eps", "momentum"}
-    given |= {op.training_flag}
+    given = {"normalized_shape", "num_groups", "eps", "momentum", op.training_flag}
+    given |= {*draft.inputs, *({"group_size"} & set(draft.binding.names))}
     missing = [
         p.name for p in op.parameters if p.name not in given and not _attribute(module, p.name)
     ]

@@ -34,6 +34,9 @@ HAND = [
     ("group_norm", Settings(groups=6), (4, 6, 1, 15), 15, 24, 60),
     ("instance_norm", Settings(), (4, 6, 15), 15, 24, 60),
     ("batch_norm", Settings(), (4, 6, 15), 60, 6, 60),
+    ("weight_norm", Settings(), (4, 90), 90, 4, 90),
+    ("rms_norm_gated", Settings(groups=1), (72, 1, 5), 5, 72, 72),
+    ("rms_norm_gated", Settings(groups=5), (72, 5, 1), 1, 360, 72),
 ]
 
 
