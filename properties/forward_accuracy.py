@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from normcheck.properties.outcomes import from_comparisons, from_trouble
-from normcheck.properties.property import Explanation, Outcome, Status
+from normcheck.properties.property import Explanation, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "ForwardAccuracy"]
 
 
-class ForwardAccuracy:
+class ForwardAccuracy(Property):
     """Outputs, with and without gradients, against the exact result."""
 
     name = "forward_accuracy"
-    parameter = ""
     explanation = Explanation(
         claim="Every output element is the rounding of a real number within delta of the exact "
         "result, where delta is the derived budget of the accumulation format.",

@@ -5,17 +5,16 @@ from __future__ import annotations
 from normcheck.execution.in_process import same_bits
 from normcheck.execution.observation import Observation
 from normcheck.properties.outcomes import HELD, from_trouble
-from normcheck.properties.property import Explanation, Finding, Outcome, Status
+from normcheck.properties.property import Explanation, Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "ForwardDeterminism"]
 
 
-class ForwardDeterminism:
+class ForwardDeterminism(Property):
     """Outputs of two equal calls; gradients too where that is declared."""
 
     name = "forward_determinism"
-    parameter = ""
     explanation = Explanation(
         claim="Two calls on equal inputs return bit-equal outputs; with --policy "
         "reruns=deterministic, bit-equal gradients too.",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from normcheck.execution.observation import Trouble
 from normcheck.properties.outcomes import from_comparisons, from_trouble
-from normcheck.properties.property import Explanation, Finding, Outcome, Status
+from normcheck.properties.property import Explanation, Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "Gradients"]
 
 
-class Gradients:
+class Gradients(Property):
     """Gradients of all inputs, through the target's own autograd, for a random dy."""
 
     name = "gradients"
-    parameter = ""
     explanation = Explanation(
         claim="Every element of every gradient is the rounding of a real number within its "
         "budget of the exact gradient, each tensor on its own scale.",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from normcheck.execution.observation import Trouble
 from normcheck.properties.outcomes import HELD, from_trouble
-from normcheck.properties.property import Explanation, Finding, Outcome, Status
+from normcheck.properties.property import Explanation, Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "InputsUnchanged"]
 
 
-class InputsUnchanged:
+class InputsUnchanged(Property):
     """Nothing is overwritten that was not declared."""
 
     name = "inputs_unchanged"
-    parameter = ""
     explanation = Explanation(
         claim="Every argument and dy are bit-equal after the call, except those declared with "
         "--policy inplace=..., and running statistics in training.",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from normcheck.properties.outcomes import HELD, from_trouble, is_finite
-from normcheck.properties.property import Explanation, Finding, Outcome, Status
+from normcheck.properties.property import Explanation, Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "NonfiniteContainment"]
 
 
-class NonfiniteContainment:
+class NonfiniteContainment(Property):
     """Clean slices stay accurate beside dirty ones; dirty ones stay visibly dirty."""
 
     name = "nonfinite_containment"
-    parameter = ""
     explanation = Explanation(
         claim="Slices whose input is finite stay finite whatever their neighbours hold, and a "
         "slice with a NaN or an infinity does not come out entirely finite.",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from normcheck.numerics.comparison import Worst
 
 if TYPE_CHECKING:
+    from normcheck.cases.materialise import Inputs
+    from normcheck.execution.way import Way
     from normcheck.properties.trial import Trial
+    from normcheck.targets.adapter import Adapter
 
-__all__ = ["Explanation", "Finding", "Outcome", "Property", "Status"]
+__all__ = ["Explanation", "Finding", "Outcome", "Property", "SpecialCall", "Status"]
 
 
 class Status(StrEnum):
@@ -42,6 +46,27 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecialCall:
+    """The call that shows what is wrong, so that a script can make it again.
+
+    Attributes:
+        inputs: With what it was made.
+        way: How.
+        earlier: With what the target was called before, in order.
+        shared: Whether those calls were made on the same tensors, which were then written to.
+        between: With what the target was called between the forward pass and the backward pass.
+        ordinary: Whether it does not matter if gradients are enabled.
+    """
+
+    inputs: Inputs
+    way: Way
+    earlier: tuple[Inputs, ...] = ()
+    shared: bool = False
+    between: Inputs | None = None
+    ordinary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What is wrong with one case.
 
@@ -53,6 +78,8 @@ class Finding:
         violations: Elements outside the accepted values.
         judged: Elements that were judged.
         dead: Whether the call hung or ended the process: it is not repeated to find a smaller one.
+        call: The call of which ``detail`` says what is special; None for the plain one, and where
+            it takes more than a call to show what is wrong.
     """
 
     tensor: str
@@ -62,6 +89,7 @@ class Finding:
     violations: int = 0
     judged: int = 0
     dead: bool = False
+    call: SpecialCall | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +111,30 @@ class Outcome:
     reason: str = ""
 
 
-class Property(Protocol):
+class Property(ABC):
     """A claim that must hold for every case. One file each; the file is its registration.
 
     Attributes:
         name: What the check ids end in: ``[a-z0-9_]``.
         explanation: Its page.
         parameter: A parameter without which an op has nothing to be judged; "" for any op.
+        declared: A policy without which nothing is claimed, as ``reruns=batch_invariant``; "" where
+            the claim needs no declaration.
+        local: Whether it is about calls in one process, and says nothing of ops on several ranks.
+        heavy: Whether a call costs so much that mutants meet it only if it must catch them.
     """
 
     name: str
     explanation: Explanation
-    parameter: str
+    parameter: str = ""
+    declared: str = ""
+    heavy: bool = False
+    local: bool = False
 
+    def concerns(self, adapter: Adapter) -> bool:
+        """Return whether it says anything about a target; if not, it is not among the checks."""
+        return not self.parameter or adapter.op.parameter(self.parameter) is not None
+
+    @abstractmethod
     def judge(self, trial: Trial) -> Outcome:
         """Judge one case."""

@@ -11,14 +11,35 @@ from normcheck.properties.property import Property
 
 __all__ = ["find", "names"]
 
-_NOT_PROPERTIES = {"property", "registry", "trial", "strategies", "outcomes"}
+_NOT_PROPERTIES = {
+    "property",
+    "registry",
+    "trial",
+    "strategies",
+    "outcomes",
+    "probing",
+    "other_inputs",
+}
+
+
+# What one or two plain calls tell comes first: with --fail-fast the rest is not waited for.
+_FIRST = (
+    "forward_accuracy",
+    "gradients",
+    "output_contract",
+    "inputs_unchanged",
+    "running_statistics",
+    "nonfinite_containment",
+    "forward_determinism",
+)
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of all properties, without importing torch."""
+    """Return the names of all properties in the order of a run, without importing torch."""
     files = Path(__file__).resolve().parent.glob("*.py")
-    return tuple(sorted(path.stem for path in files if path.stem not in _NOT_PROPERTIES))
+    found = {path.stem for path in files if path.stem not in _NOT_PROPERTIES}
+    return (*_FIRST, *sorted(found - set(_FIRST)))
 
 
 def find(name: str) -> Property:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from normcheck.properties.outcomes import from_comparisons, from_trouble
-from normcheck.properties.property import Explanation, Outcome, Status
+from normcheck.properties.property import Explanation, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "RunningStatistics"]
 
 
-class RunningStatistics:
+class RunningStatistics(Property):
     """Buffers after one training step against the exact update."""
 
     name = "running_statistics"

@@ -7,20 +7,20 @@ the second.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import cached_property
-
-from torch import Tensor
 
 from normcheck.cases.materialise import Inputs
 from normcheck.cases.pose import observed_of, output_format, pose
 from normcheck.execution.in_process import InProcess, same_bits
 from normcheck.execution.observation import Observation, Trouble
+from normcheck.execution.session import Session
 from normcheck.execution.stopwatch import threads
+from normcheck.execution.way import Way
 from normcheck.numerics.comparison import Comparison
 from normcheck.numerics.judge import Comparisons, judge
 from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.policy import Policy
+from normcheck.targets.adapter import Adapter
 
 __all__ = ["Trial"]
 
@@ -40,6 +40,19 @@ class Trial:
         self.inputs, self.policy, self.choice = inputs, policy, choice
         self._executor = executor
         self._chosen: dict[str, tuple[str, Comparison]] = {}
+
+    def call(self, way: Way, inputs: Inputs | None = None) -> Observation:
+        """Call in another way, or with other inputs of the same op; nothing is kept."""
+        return self._executor.call(inputs or self.inputs, way)
+
+    def session(self, way: Way, inputs: Inputs | None = None) -> Session:
+        """Make ready to call several times on the same tensors."""
+        return self._executor.session(inputs or self.inputs, way)
+
+    @property
+    def adapter(self) -> Adapter:
+        """The target."""
+        return self._executor.adapter
 
     @property
     def device_type(self) -> str:
@@ -107,27 +120,43 @@ class Trial:
         first = with_gradients if usable else self.forward
         if not self.well_formed(first):
             return {}
-        found = self._judge(first, first.gradients)
+        found = self.judge(first)
         if usable and self.well_formed(self.forward) and not self._same(first, self.forward):
-            alone = self._judge(self.forward, {})
+            alone = self.judge(self.forward)
             for tensor, comparison in alone.items():
                 found[f"{tensor}_with_gradients"] = found.get(tensor, comparison)
                 found[tensor] = comparison
+        self._remember(found)
         return found
+
+    def _remember(self, found: Comparisons) -> None:
+        """Note how wrong plain calls are: no special call is blamed for as much."""
+        worst = self._executor.worst
+        for tensor, offered in found.items():
+            key = (self.inputs.case.dtype, tensor.removesuffix("_with_gradients"))
+            worst[key] = max(worst.get(key, 0.0), min(c.ratio for c in offered.values()))
+
+    def plain_ratio(self, tensor: str) -> float:
+        """Return the largest error over budget that plain calls of this dtype have shown so far."""
+        base = tensor.removesuffix("_with_gradients")
+        return self._executor.worst.get((self.inputs.case.dtype, base), 0.0)
 
     def _same(self, first: Observation, second: Observation) -> bool:
         return all(same_bits(y, second.outputs[name]) for name, y in first.outputs.items()) and all(
             same_bits(buffer, second.state[name]) for name, buffer in first.state.items()
         )
 
-    def _judge(self, observation: Observation, gradients: Mapping[str, Tensor]) -> Comparisons:
+    def judge(self, observation: Observation, inputs: Inputs | None = None) -> Comparisons:
+        """Compare everything that one call returned with the exact result for its inputs."""
+        inputs = inputs or self.inputs
         started = time.perf_counter()
-        shapes = {name: t.shape for name, t in self.inputs.tensors.items()}
+        shapes = {name: t.shape for name, t in inputs.tensors.items()}
+        gradients = observation.gradients
         fitting = {name: g for name, g in gradients.items() if g.shape == shapes[name]}
-        state = observation.state if self.inputs.case.mode == "train" else {}
-        observed = observed_of(self.inputs, observation.outputs, fitting, state)
+        state = observation.state if inputs.case.mode == "train" else {}
+        observed = observed_of(inputs, observation.outputs, fitting, state)
         with threads(1):
-            found = judge(pose(self.inputs, self.policy), observed, self.choice)
+            found = judge(pose(inputs, self.policy), observed, self.choice)
         self._executor.stopwatch.judge_s += time.perf_counter() - started
         return found
 

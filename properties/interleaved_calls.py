@@ -1,0 +1,58 @@
+"""A backward pass belongs to its own forward pass, whatever was called in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from normcheck.execution.way import Way
+from normcheck.properties.other_inputs import another
+from normcheck.properties.outcomes import is_finite
+from normcheck.properties.probing import Probes, applies, unready
+from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.trial import Trial
+
+__all__ = ["PROPERTY", "InterleavedCalls"]
+
+
+class InterleavedCalls(Property):
+    """Forward A, forward B, backward A, backward B."""
+
+    name = "interleaved_calls"
+    local = True
+    explanation = Explanation(
+        claim="When the target is called on other inputs between a forward pass and its backward "
+        "pass, both gradients are right.",
+        why="Statistics saved in a place that the next call writes to give the gradient of another "
+        "batch: what every model does that uses one norm twice.",
+        bound="The budgets of gradients, or the bits of the call on its own.",
+        bugs=(
+            "https://github.com/ooples/AiDotNet.Tensors/pull/722 (saved statistics of a step ago)",
+            "https://github.com/pytorch/pytorch/issues/586 (stale saved statistics)",
+        ),
+    )
+
+    def judge(self, trial: Trial) -> Outcome:
+        """Judge two interleaved calls."""
+        if not applies(trial, elements=1 << 13, every=3, offset=2) or not is_finite(trial):
+            return Outcome(Status.INAPPLICABLE)
+        outcome = unready(trial)
+        if outcome is not None:
+            return outcome
+        if not trial.backward.gradients:
+            return Outcome(Status.INAPPLICABLE, reason="no gradients to judge")
+        probes, other = Probes(trial), another(trial)
+        alone = probes.ask("on other values, after this call", Way(gradients=True), other)
+        first = trial.session(Way(gradients=True))
+        second = trial.session(Way(gradients=True), other)
+        outputs, others = first.forward(), second.forward()
+        for words, session, forward, base in (
+            ("when another call comes before its backward", first, outputs, trial.backward),
+            ("when another backward comes before its own", second, others, alone),
+        ):
+            backward = session.backward()
+            whole = replace(backward, outputs=forward.outputs, state=forward.state)
+            probes.hold(words, whole, session.inputs, base=base)
+        return probes.outcome()
+
+
+PROPERTY = InterleavedCalls()
