@@ -10,6 +10,7 @@ from normcheck import config
 from normcheck.engine import execute
 from normcheck.errors import NothingToRunError, UsageError, nearest
 from normcheck.events import Event, Listener
+from normcheck.execution.ranks import OP_ON_RANKS
 from normcheck.ops import catalogue
 from normcheck.plan import Plan, device
 from normcheck.policy import Policy
@@ -40,6 +41,7 @@ def make_plan(
     seed: int | None = None,
     fail_fast: bool = False,
     timeout_s: float = 60.0,
+    verdict_only: bool = False,
 ) -> Plan:
     """Resolve and bind a target, and plan its run; arguments as of `run`."""
     text = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
@@ -52,16 +54,24 @@ def make_plan(
         tensors = [parameter.name for parameter in found.tensors]
         if name not in tensors:
             raise UsageError(f"inplace is {name!r}, but must be a tensor{nearest(name, tensors)}")
-    names = tuple(p.name for p in wanted if not p.parameter or found.parameter(p.parameter))
-    if not names:
-        raise NothingToRunError(
-            f"nothing to judge: {', '.join(properties)} says nothing about {found.name}"
-        )
     place = device(on)
     if isinstance(target, str):
         adapter = load(text, found, policy, fixed=fixed, framework=framework)
     else:
         adapter = adapt(target, text, found, policy, fixed=fixed, framework=framework)
+    names = tuple(
+        p.name
+        for p in wanted
+        if p.concerns(adapter)
+        and p.declared in ("", *policies)
+        and not (p.local and found.name == OP_ON_RANKS)
+    )
+    if not names:
+        needs = {f"--policy {p.declared}" for p in wanted if p.declared}
+        hint = f"; declare {' or '.join(sorted(needs))}" if needs else ""
+        raise NothingToRunError(
+            f"nothing to judge: {', '.join(properties)} says nothing about {text}{hint}"
+        )
     if seed is None:
         seed = secrets.randbelow(2**31) if chosen.fresh_seed else DEFAULT_SEED
     command = ["normcheck", "run", text, "--op", found.name, "--dtype", ",".join(formats)]
@@ -75,9 +85,10 @@ def make_plan(
     for name in properties:
         command += ["--property", name]
     command += ["--fail-fast"] if fail_fast else []
+    command += ["--verdict-only"] if verdict_only else []
     return Plan(
         adapter, formats, place, names, chosen, seed, policy, fail_fast, timeout_s,
-        shlex.join(command),
+        shlex.join(command), verdict_only=verdict_only,
     )  # fmt: skip
 
 
@@ -95,6 +106,7 @@ def run(
     seed: int | None = None,
     fail_fast: bool = False,
     timeout_s: float = 60.0,
+    verdict_only: bool = False,
     listener: Listener = _quiet,
 ) -> Record:
     """Judge one implementation of a normalization.
@@ -112,6 +124,7 @@ def run(
         seed: Seeds what is drawn; a fixed one if left out.
         fail_fast: Whether the first failure ends the run.
         timeout_s: Seconds granted to one call of the target.
+        verdict_only: Whether to leave out what the run would have caught, and the envelope.
         listener: Told of everything as it happens.
 
     Returns:
@@ -125,6 +138,6 @@ def run(
     plan = make_plan(
         target, op=op, dtypes=dtypes, on=on, profile=profile, policies=policies, fixed=fixed,
         framework=framework, properties=properties, seed=seed, fail_fast=fail_fast,
-        timeout_s=timeout_s,
+        timeout_s=timeout_s, verdict_only=verdict_only,
     )  # fmt: skip
     return execute(plan, listener)

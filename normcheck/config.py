@@ -28,6 +28,7 @@ class Profile:
         depth: How many tables of the corpus are run.
         drawn: Cases that Hypothesis draws after them.
         limit: Most elements of a drawn case.
+        longest: Longest slice that the envelope tries.
         fresh_seed: Whether a run without --seed takes a new one; it is printed either way.
         time_budget_s: Seconds after which nothing more is drawn; None without a limit.
     """
@@ -36,6 +37,7 @@ class Profile:
     depth: int
     drawn: int
     limit: int
+    longest: int = 1 << 20
     fresh_seed: bool = False
     time_budget_s: float | None = None
 
@@ -43,7 +45,7 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("quick", depth=1, drawn=10, limit=1 << 11),
+        Profile("quick", depth=1, drawn=10, limit=1 << 11, longest=1 << 16),
         Profile("standard", depth=2, drawn=50, limit=1 << 14),
         Profile("thorough", depth=3, drawn=400, limit=1 << 17),
         Profile(

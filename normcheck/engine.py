@@ -12,70 +12,33 @@ from normcheck import environment
 from normcheck.cases.case import Case
 from normcheck.cases.corpus import corpus
 from normcheck.cases.materialise import materialise
+from normcheck.envelope import envelope
 from normcheck.errors import TargetError, UsageError
 from normcheck.events import CaseJudged, CheckFinished, Listener, RunFinished, RunStarted
-from normcheck.execution.in_process import InProcess
+from normcheck.execution.executor import executor_for
 from normcheck.execution.observation import Trouble
 from normcheck.execution.stopwatch import threads
 from normcheck.execution.watchdog import Watchdog
 from normcheck.explore import explore
-from normcheck.failure import Counterexample, explain_failure
 from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.plan import Plan
-from normcheck.properties.property import Outcome, Property, Status
+from normcheck.power import power_of, with_power
+from normcheck.properties.property import Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
-from normcheck.record import INTERRUPTED, SCHEMA, Check, Measurement, Record, Unsupported, Verdict
+from normcheck.record import INTERRUPTED, SCHEMA, Check, Record, Unsupported, Verdict
+from normcheck.tally import Tally
 
 __all__ = ["execute"]
 
-LISTED_FAILURES = 10
-
 
 @dataclass(slots=True)
-class _Tally:
-    """What one check has seen so far."""
+class _Lane:
+    """What one dtype has seen so far."""
 
-    prop: Property
-    judged: int = 0
-    unsupported: int = 0
-    powerless: int = 0
-    worst: float = 0.0
-    worst_case: str = ""
-    reasons: dict[str, int] = field(default_factory=dict)
-    violations: list[tuple[Case, Outcome, RoundingChoice]] = field(default_factory=list)
-    failing: int = 0
-    measurements: list[Measurement] = field(default_factory=list)
-
-    def add(self, trial: Trial, outcome: Outcome, choice: RoundingChoice) -> None:
-        case = trial.inputs.case.id
-        match outcome.status:
-            case Status.UNSUPPORTED:
-                self.unsupported += 1
-            case Status.POWERLESS:
-                self.powerless += 1
-            case Status.HELD | Status.VIOLATED:
-                self.judged += 1
-        if outcome.reason:
-            self.reasons[outcome.reason] = self.reasons.get(outcome.reason, 0) + 1
-        if outcome.worst is not None:
-            w = outcome.worst
-            if outcome.ratio > self.worst or not self.worst_case:
-                self.worst, self.worst_case = outcome.ratio, case
-            self.measurements.append(
-                Measurement(
-                    case=case, ratio=w.ratio, condition=_finite(w.condition), ulps=_finite(w.ulps)
-                )
-            )
-        if outcome.status is Status.VIOLATED:
-            self.failing += 1
-            if len(self.violations) < LISTED_FAILURES:
-                self.violations.append((trial.inputs.case, outcome, choice))
-
-
-def _finite(value: float) -> float:
-    """Keep a number that JSON can carry."""
-    limit = 1e300
-    return max(-limit, min(limit, value)) if value == value else limit
+    dtype: str
+    tallies: list[Tally]
+    choice: RoundingChoice = field(default_factory=RoundingChoice)
+    seen: set[str] = field(default_factory=set)
 
 
 class _Engine:
@@ -83,71 +46,93 @@ class _Engine:
 
     def __init__(self, plan: Plan, listener: Listener, watchdog: Watchdog) -> None:
         self.plan, self.tell = plan, listener
-        self.executor = InProcess(plan.adapter, plan.device, plan.policy, watchdog)
+        self.executor = executor_for(plan.adapter, plan.device, plan.policy, watchdog)
         self.deadline: float | None = None
         if plan.profile.time_budget_s is not None:
             self.deadline = time.monotonic() + plan.profile.time_budget_s
         self.judged: set[str] = set()
+        self.cases: list[Case] = []
         self.refusals: dict[tuple[str, str], tuple[int, str, str]] = {}
         self.stopped = ""
 
     def run(self) -> list[Check]:
-        checks: list[Check] = []
-        for dtype in self.plan.dtypes:
-            checks += self._dtype(dtype)
-            if self.stopped:
-                break
-        return checks
-
-    def _dtype(self, dtype: str) -> list[Check]:
-        tallies = [_Tally(prop) for prop in self.plan.checked()]
-        choice = RoundingChoice()
-        seen: set[str] = set()
-
-        def judge(case: Case) -> float:
-            """Judge one case, and return its worst ratio."""
-            return self._case(case, tallies, choice, seen)
-
+        lanes = [
+            _Lane(dtype, [Tally(p) for p in self.plan.checked()]) for dtype in self.plan.dtypes
+        ]
         try:
-            for case in corpus(self.plan.adapter.op, dtype, self.plan.profile.depth):
-                judge(case)
-                if self.stopped:
-                    break
-            if not self.stopped:
-                explore(self.plan, dtype, judge, lambda: bool(self.stopped) or self._late())
+            # What has broken kernels before comes first in every dtype: most faults show there.
+            for depth in sorted({1, self.plan.profile.depth}):
+                for lane in lanes:
+                    self._corpus(lane, depth)
+            for lane in lanes:
+                if not self.stopped:
+                    self._explore(lane)
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
-        checks = [self._check(tally, dtype, choice) for tally in tallies]
-        for check in checks:
-            self.tell(CheckFinished(check))
+        checks = []
+        for lane in lanes:
+            for tally in lane.tallies:
+                shorten = self.stopped != INTERRUPTED
+                check = tally.check(
+                    self.plan, self.executor, lane.dtype, lane.choice, shorten=shorten
+                )
+                checks.append(check)
+                self.tell(CheckFinished(check))
         return checks
+
+    def _corpus(self, lane: _Lane, depth: int) -> None:
+        for case in corpus(self.plan.adapter.op, lane.dtype, depth):
+            if self.stopped:
+                return
+            self._case(case, lane)
+
+    def _explore(self, lane: _Lane) -> None:
+        def judge(case: Case) -> float:
+            """Judge one case, and return its worst ratio."""
+            return self._case(case, lane)
+
+        explore(self.plan, lane.dtype, judge, lambda: bool(self.stopped) or self._late())
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def _case(
-        self, case: Case, tallies: list[_Tally], choice: RoundingChoice, seen: set[str]
-    ) -> float:
+    def _case(self, case: Case, lane: _Lane) -> float:
         case = self.plan.adapter.conform(case)
-        if case.id in seen:
+        if case.id in lane.seen:
             return 0.0
-        seen.add(case.id)
-        before = choice.copy()
-        trial = Trial(materialise(case), self.executor, self.plan.policy, choice)
+        lane.seen.add(case.id)
+        before = lane.choice.copy()
+        trial = Trial(materialise(case), self.executor, self.plan.policy, lane.choice)
         violated, worst = [], 0.0
-        for tally in tallies:
-            outcome = tally.prop.judge(trial)
+        self.cases.append(case)
+        for tally in lane.tallies:
+            if self.plan.died(case.id)[0]:
+                outcome = self._death(case, tally.prop)
+            else:
+                self.executor.watchdog.doing = tally.prop.name
+                outcome = tally.prop.judge(trial)
             tally.add(trial, outcome, before)
             worst = max(worst, outcome.ratio)
             if outcome.status is Status.VIOLATED:
                 violated.append(tally.prop.name)
             if outcome.status in (Status.HELD, Status.VIOLATED):
                 self.judged.add(case.id)
-        self._note_trouble(trial, case)
+            if violated and self.plan.fail_fast:
+                break
+        if not self.plan.died(case.id)[0]:
+            self._note_trouble(trial, case)
         self.tell(CaseJudged(case.id, case.dtype, tuple(violated)))
         if violated and self.plan.fail_fast:
             self.stopped = "stopped at the first failure, as --fail-fast asks"
         return worst
+
+    def _death(self, case: Case, prop: Property) -> Outcome:
+        """Say of a case in which the target ended its process what became of it."""
+        name, how = self.plan.died(case.id)
+        if prop.name != name:
+            return Outcome(Status.INAPPLICABLE, reason=f"the target ended the process in {name}")
+        finding = Finding("target", f"the target ended the process ({how})", dead=True)
+        return Outcome(Status.VIOLATED, finding=finding)
 
     def _note_trouble(self, trial: Trial, case: Case) -> None:
         for observed in (trial.forward, trial.backward):
@@ -163,54 +148,12 @@ class _Engine:
                 self.refusals[key] = (count + 1, example, text)
             return
 
-    def _check(self, tally: _Tally, dtype: str, choice: RoundingChoice) -> Check:
-        name = tally.prop.name
-        verdict = Verdict.PASS
-        if tally.failing:
-            verdict = Verdict.FAIL
-        elif tally.judged == 0:
-            verdict = Verdict.NOT_JUDGED
-        reason = ""
-        if verdict is Verdict.NOT_JUDGED:
-            commonest = sorted(tally.reasons, key=lambda text: -tally.reasons[text])
-            reason = commonest[0] if commonest else "no case of this run applies"
-        failures = []
-        for position, (case, outcome, before) in enumerate(tally.violations):
-            found = Counterexample(self.plan, self.executor, tally.prop, case, outcome, before)
-            shorten = position == 0 and self.stopped != INTERRUPTED
-            failures.append(explain_failure(found, shorten=shorten))
-        tensors = {m: p for m, p in choice.explaining().items() if _belongs(m, name)}
-        return Check(
-            id=self.plan.check_id(dtype, name),
-            property=name,
-            dtype=dtype,
-            device=str(self.plan.device),
-            verdict=verdict,
-            cases=tally.judged,
-            worst_ratio=tally.worst,
-            worst_case=tally.worst_case,
-            failing_cases=tally.failing,
-            failures=failures,
-            rounding=tensors if verdict is Verdict.PASS else {},
-            unsupported=tally.unsupported,
-            without_power=tally.powerless,
-            reason=reason,
-            measurements=tally.measurements,
-        )
-
-
-def _belongs(tensor: str, prop: str) -> bool:
-    """Rounding policies are shown with the check that judges the tensor."""
-    if prop == "gradients":
-        return tensor.startswith("grad_")
-    return prop == "forward_accuracy" and tensor in ("y", "residual_out")
-
 
 def execute(
     plan: Plan,
     listener: Listener,
     abandon: Callable[[str], None] | None = None,
-    noted: Callable[[str], None] | None = None,
+    noted: Callable[[str, str], None] | None = None,
 ) -> Record:
     """Run a plan and return its record.
 
@@ -241,6 +184,11 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     binding, notes = adapter.binding.describe(), adapter.notes
     listener(RunStarted(adapter.text, adapter.op.name, binding, notes, ids, cases))
     checks = engine.run()
+    power, limits = None, []
+    if not engine.stopped and not plan.verdict_only:
+        power = power_of(plan, engine.cases)
+        checks = with_power(checks, power)
+        limits = envelope(plan, engine.executor, plan.profile.longest)
     record = Record(
         schema=SCHEMA,
         verdict=_verdict(checks, engine.stopped),
@@ -259,6 +207,8 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
         ],
         cases_judged=len(engine.judged),
         incomplete=engine.stopped,
+        power=power,
+        envelope=limits,
         environment=environment.describe(plan.device, engine.executor.threads),
         started_at=started.isoformat(timespec="seconds"),
         elapsed_s=time.perf_counter() - clock,

@@ -31,6 +31,9 @@ class Plan:
         fail_fast: Whether the first violation ends the run.
         timeout_s: Seconds granted to one call.
         command: What a user types to run it again.
+        deaths: Cases in which the target has ended its process, each with the property that was
+            being judged and how it ended; they are not called again.
+        verdict_only: Whether power and envelope are left out.
     """
 
     adapter: Adapter
@@ -43,6 +46,12 @@ class Plan:
     fail_fast: bool = False
     timeout_s: float = 60.0
     command: str = ""
+    deaths: tuple[tuple[str, str, str], ...] = ()
+    verdict_only: bool = False
+
+    def died(self, case: str) -> tuple[str, str]:
+        """Return the property and the manner of a death in a case, two empty texts without."""
+        return next(((prop, how) for name, prop, how in self.deaths if name == case), ("", ""))
 
     def checked(self) -> tuple[Property, ...]:
         """Return the properties."""

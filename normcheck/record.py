@@ -16,10 +16,15 @@ from normcheck.errors import UsageError
 __all__ = [
     "INTERRUPTED",
     "SCHEMA",
+    "Caught",
     "Check",
     "Environment",
     "Failure",
+    "Limit",
     "Measurement",
+    "NotExercised",
+    "Point",
+    "Power",
     "Record",
     "Unsupported",
     "Verdict",
@@ -124,6 +129,56 @@ class Unsupported(_Model):
     example: str = Field(description="Id of one such case.")
 
 
+class Caught(_Model):
+    """A failure mode that this run would have caught."""
+
+    mode: str = Field(description="Name of the mutant.")
+    kind: str = Field(description="Id of its class, K01 to K40.")
+    property: str = Field(description="The property that catches it.")
+    case: str = Field(description="The first case of this run in which it does.")
+
+
+class NotExercised(_Model):
+    """A failure mode, or a class of them, that this run says nothing about."""
+
+    name: str
+    reason: str
+
+
+class Power(_Model):
+    """What this run would have caught: the op's mutants, judged on the run's own cases."""
+
+    caught: list[Caught] = Field(default_factory=list)
+    missed: list[str] = Field(default_factory=list, description="Mutants that would get through.")
+    not_exercised: list[NotExercised] = Field(default_factory=list)
+    elapsed_s: float = 0.0
+
+    def sentence(self) -> str:
+        """Say it in one line."""
+        total = len(self.caught) + len(self.missed)
+        if not total:
+            return ""
+        text = f"would have caught {len(self.caught)} of {total} failure modes"
+        return f"{text}; not {', '.join(self.missed)}" if self.missed else text
+
+
+class Point(_Model):
+    """One measurement on the way to a limit."""
+
+    value: float
+    ratio: float
+
+
+class Limit(_Model):
+    """How far a target stays within budget along one axis."""
+
+    axis: str = Field(description="condition, largest, smallest or length.")
+    dtype: str
+    within: float | None = Field(description="Last value within budget; null if none was.")
+    beyond: float | None = Field(description="First value over budget; null if none was found.")
+    curve: list[Point] = Field(default_factory=list)
+
+
 class Environment(_Model):
     """Where the run took place."""
 
@@ -155,6 +210,8 @@ class Record(_Model):
     unsupported: list[Unsupported] = Field(default_factory=list)
     cases_judged: int = Field(description="Distinct cases that at least one check judged.")
     incomplete: str = Field(default="", description="Why the run ended early; empty if it did not.")
+    power: Power | None = Field(default=None, description="Null where it was not worked out.")
+    envelope: list[Limit] = Field(default_factory=list)
     environment: Environment
     started_at: str = Field(description="UTC, ISO 8601.")
     elapsed_s: float

@@ -8,6 +8,7 @@ from normcheck.cases.case import Case
 from normcheck.cases.materialise import materialise
 from normcheck.cases.shrink import Shrunk
 from normcheck.errors import UsageError
+from normcheck.execution.executor import executor_for
 from normcheck.execution.in_process import InProcess
 from normcheck.execution.stopwatch import threads
 from normcheck.execution.watchdog import Watchdog
@@ -50,7 +51,7 @@ def replay(plan: Plan, case: Case) -> Replay:
             f"{plan.adapter.text} cannot express {case.id} ({plan.adapter.binding.describe()}); "
             f"the nearest case that it can is {fitting.id}"
         )
-    executor = InProcess(plan.adapter, plan.device, plan.policy, Watchdog(plan.timeout_s))
+    executor = executor_for(plan.adapter, plan.device, plan.policy, Watchdog(plan.timeout_s))
     with threads(1):
         return _answer(plan, case, executor)
 

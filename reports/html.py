@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from normcheck.errors import UsageError
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Measurement, Record, Verdict
+from normcheck.reports.reach import envelope_lines, power_lines
 from normcheck.reports.text import (
     check_ratio_text,
     root_causes,
@@ -28,10 +29,11 @@ _WORST_CASES = 20
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of the coverage matrix; None where the property was not selected for the dtype."""
+    """One property of the coverage matrix; None where it was not selected for a dtype."""
 
     name: str
     checks: list[Check | None]
+    columns: list[str]
 
 
 def render(record: Record) -> str:
@@ -49,6 +51,8 @@ def render(record: Record) -> str:
             Verdict=Verdict,
             properties=properties,
             rows=list(_rows(record, properties)),
+            power_lines=power_lines(record),
+            envelope_lines=envelope_lines(record),
             causes=root_causes(record),
             worst_cases=_worst_cases(record),
             roundings=roundings(record),
@@ -87,9 +91,10 @@ def _environment() -> Environment:
 def _rows(record: Record, properties: list[str]) -> Iterator[_Row]:
     cells = {(c.dtype, c.device, c.property): c for c in record.checks}
     one_device = len({check.device for check in record.checks}) == 1
-    for dtype, device in dict.fromkeys((check.dtype, check.device) for check in record.checks):
-        name = dtype if one_device else f"{dtype} · {device}"
-        yield _Row(name, [cells.get((dtype, device, prop)) for prop in properties])
+    places = list(dict.fromkeys((check.dtype, check.device) for check in record.checks))
+    columns = [dtype if one_device else f"{dtype} · {device}" for dtype, device in places]
+    for prop in properties:
+        yield _Row(prop, [cells.get((dtype, device, prop)) for dtype, device in places], columns)
 
 
 def _worst_cases(record: Record) -> list[tuple[Check, Measurement]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Failure, Record, Verdict
+from normcheck.reports.reach import envelope_lines, power_lines
 
 __all__ = [
     "RootCause",
@@ -114,6 +115,8 @@ def summary(record: Record) -> str:
         _headline(record),
         _dtype_lines(record),
         *(_root_cause(cause) for cause in root_causes(record)),
+        _titled("what this run would have caught", power_lines(record)),
+        _titled("operating envelope", envelope_lines(record)),
         _titled("what was not checked", _not_checked(record)),
         _titled("rounding policies found", map(_rounding_line, roundings(record))),
         f"seed    {record.seed}\nrepeat  {record.command}",
@@ -136,6 +139,7 @@ def markdown(record: Record) -> str:
             f"| {_code(check.id)} | {verdict_text(check.verdict)} | {check.cases:,} "
             f"| {check_ratio_text(check)} | {_code(case)} |"
         )
+    lines += [line for text in power_lines(record)[:1] for line in ("", _printable(text))]
     if record.incomplete:
         lines += ["", f"INCOMPLETE: {_code(record.incomplete)}"]
     return "\n".join([*lines, "", f"Repeat with {_code(record.command)}", ""])

@@ -20,7 +20,7 @@ _SIZE = 4096
 
 
 class Page:
-    """One page of memory that parent and child share: a flag, and the id of a case."""
+    """One page of memory that parent and child share: a flag, a case and what it is judged for."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE)
@@ -34,24 +34,26 @@ class Page:
         """Whether `finish` was called."""
         return self._memory[0] == 1
 
-    def note(self, case: str) -> None:
-        """Write down the case that is about to be judged."""
-        text = case.encode()[: _SIZE - 2]
+    def note(self, case: str, prop: str = "") -> None:
+        """Write down the case that is about to be judged, and the property."""
+        text = f"{case} {prop}".encode()[: _SIZE - 2]
         self._memory[1 : len(text) + 2] = text + b"\0"
 
     @property
-    def case(self) -> str:
-        """The case that was noted last."""
-        return self._memory[1:_SIZE].partition(b"\0")[0].decode(errors="replace")
+    def noted(self) -> tuple[str, str]:
+        """The case and the property that were noted last."""
+        text = self._memory[1:_SIZE].partition(b"\0")[0].decode(errors="replace")
+        case, _, prop = text.partition(" ")
+        return case, prop
 
 
-def in_child(work: Callable[[Page], int], died: Callable[[str, str], int]) -> int:
+def in_child(work: Callable[[Page], int], died: Callable[[str, str, str], int]) -> int:
     """Do some work in a child process.
 
     Args:
         work: Returns the exit status, or raises; both happen in the child.
-        died: Called in the parent with the last case and how the child ended, if it ended without
-            finishing its work; returns the exit status.
+        died: Called in the parent with the last case, the property and how the child ended, if it
+            ended without finishing its work; returns the exit status. It may start another child.
 
     Returns:
         In the child, what ``work`` returned. In the parent, what ``died`` returned; a child that
@@ -76,7 +78,7 @@ def in_child(work: Callable[[Page], int], died: Callable[[str, str], int]) -> in
     if page.finished:
         sys.exit(status)
     how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-    return died(page.case, how)
+    return died(*page.noted, how)
 
 
 def _wait(child: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from normcheck.cli.progress import Listener
@@ -28,6 +28,8 @@ class Request:
     fixed: Mapping[str, object] = field(default_factory=dict)
     framework: str = "auto"
     timeout_s: float = 60.0
+    verdict_only: bool = False
+    deaths: tuple[tuple[str, str, str], ...] = ()
 
     def refusal(self, why: str, *, failed: bool = False) -> str:
         """Return the record of a run that did not take place, or that the target ended."""
@@ -80,7 +82,7 @@ def judge_for_cli(
     *,
     quiet: bool,
     hung: Callable[[str], None] | None = None,
-    noted: Callable[[str], None] | None = None,
+    noted: Callable[[str, str], None] | None = None,
 ) -> Record:
     """Plan and run what was asked for, telling a person on stderr.
 
@@ -110,8 +112,10 @@ def judge_for_cli(
         request.target, op=op, dtypes=dtypes, on=request.device, profile=request.profile,
         policies=request.policies, fixed=request.fixed, framework=request.framework,
         properties=request.properties, seed=request.seed, fail_fast=request.fail_fast,
-        timeout_s=request.timeout_s,
+        timeout_s=request.timeout_s, verdict_only=request.verdict_only,
     )  # fmt: skip
+
+    plan = replace(plan, deaths=request.deaths)
 
     def abandon(case: str) -> None:
         if hung is not None:

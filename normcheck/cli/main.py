@@ -20,6 +20,8 @@ COMMANDS = {
     "compare": "normcheck.cli.compare",
     "report": "normcheck.cli.report",
     "doctor": "normcheck.cli.doctor",
+    "power": "normcheck.cli.power",
+    "survey": "normcheck.cli.survey",
     "demo": "normcheck.cli.demo",
 }
 

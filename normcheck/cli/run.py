@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from normcheck.cli.judging import Request
 
 __all__ = ["command"]
+
+# A target that ends its process in more cases than these is not worth starting again.
+MOST_DEATHS = 8
 
 
 _HELP = """Judge TARGET: package.module:callable, path/file.py:callable, or an nn.Module class.
@@ -42,6 +46,7 @@ normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.ht
 @click.option("--property", "properties", multiple=True, help="Only this property; repeatable.")
 @click.option("--seed", type=int, help="Seeds what is drawn beyond the fixed corpus.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--verdict-only", is_flag=True, help="Leave out power and envelope.")
 @click.option("--json", "json_to", metavar="FILE|-", help="Write the record as JSON; - is stdout.")
 @click.option("--html", "html_to", metavar="FILE", help="Write an HTML report.")
 @click.option("--markdown", "markdown_to", metavar="FILE", help="Write a Markdown summary.")
@@ -49,7 +54,7 @@ normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.ht
 @target_options
 def command(
     target: str, op: str | None, dtype: str, profile: str, properties: tuple[str, ...],
-    seed: int | None, fail_fast: bool, json_to: str | None, html_to: str | None,
+    seed: int | None, fail_fast: bool, verdict_only: bool, json_to: str | None, html_to: str | None,
     markdown_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
     fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
@@ -59,15 +64,25 @@ def command(
     request = Request(
         target=target, op=op, dtype=dtype, profile=profile, properties=properties, seed=seed,
         fail_fast=fail_fast, device=device, policies=policies, fixed=fixed_values(fixed),
-        framework=framework, timeout_s=timeout_s,
+        framework=framework, timeout_s=timeout_s, verdict_only=verdict_only,
     )  # fmt: skip
     outlets = Outlets(json_to, html_to, markdown_to)
     outlets.check()
 
-    def died(case: str, how: str) -> int:
-        """Last words of the parent: the target took its process with it."""
+    return _guarded(request, outlets, quiet=quiet)
+
+
+def _guarded(request: Request, outlets: Outlets, *, quiet: bool) -> int:
+    """Judge in a child process; where the target ends it, judge the rest in another."""
+
+    def died(case: str, prop: str, how: str) -> int:
+        """Go on without a case that ends the process; or last words of the parent."""
+        if prop and len(request.deaths) < MOST_DEATHS:
+            click.echo(f"normcheck: the process ended ({how}) on {case}; going on", err=True)
+            deaths = (*request.deaths, (case, prop, how))
+            return _guarded(replace(request, deaths=deaths), outlets, quiet=quiet)
         where = f" on {case}" if case else " when it was imported"
-        text = f"{target} ended the process ({how}){where}"
+        text = f"{request.target} ended the process ({how}){where}"
         outlets.refused(request.refusal(text, failed=True))
         click.echo(f"normcheck: {text}", err=True)
         return 1
