@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from normcheck.cases.case import Case
 from normcheck.cases.materialise import Inputs, materialise
 from normcheck.cases.shrink import Shrunk, shrink
-from normcheck.diagnosis import likely_cause
+from normcheck.diagnosis import Diagnosis, diagnose
 from normcheck.errors import UsageError
 from normcheck.execution.in_process import InProcess
 from normcheck.numerics.rounding_choice import RoundingChoice
@@ -37,8 +37,10 @@ class Counterexample:
 def _judge_alone(
     found: Counterexample, case: Case, choice: RoundingChoice
 ) -> tuple[Outcome, Trial]:
-    """Judge one case by itself."""
+    """Judge one case by itself; one in which the target has died is not called again."""
     trial = Trial(materialise(case), found.executor, found.plan.policy, choice.copy())
+    if found.plan.died(case.id)[0]:
+        return Outcome(Status.INAPPLICABLE), trial
     return found.prop.judge(trial), trial
 
 
@@ -67,7 +69,7 @@ def explain_failure(found: Counterexample, *, shorten: bool) -> Failure:
     assert finding is not None, "a violation has a finding"
     inputs = materialise(found.case)
     if not shorten or finding.dead:
-        return _failure(found, inputs, found.outcome, Shrunk(found.case, (), ()), "", "")
+        return _failure(found, inputs, found.outcome, Shrunk(found.case, (), ()), Diagnosis(), "")
     # A target that rounds here one way and there another fails only beside other cases.
     alone = RoundingChoice()
     choice = alone if _predicate(found, alone)(found.case) else found.choice
@@ -75,7 +77,7 @@ def explain_failure(found: Counterexample, *, shorten: bool) -> Failure:
     outcome, trial = _judge_alone(found, shrunk.case, choice)
     if outcome.finding is None:
         # It does not fail every time: the case as it was found is all there is to show.
-        return _failure(found, inputs, found.outcome, Shrunk(found.case, (), ()), "", "")
+        return _failure(found, inputs, found.outcome, Shrunk(found.case, (), ()), Diagnosis(), "")
     _, whole = _judge_alone(found, found.case, choice)
     return told(found, trial, whole, shrunk, outcome)
 
@@ -85,8 +87,8 @@ def told(
 ) -> Failure:
     """Look for the cause of a violation, write its reproducer, and put all of it into words."""
     assert outcome.finding is not None, "a violation has a finding"
-    cause = likely_cause(trial, whole, outcome.finding)
-    script = reproducer(found.plan.adapter, trial, outcome.finding)
+    cause = diagnose(trial, whole, outcome.finding, found.prop.name)
+    script = reproducer(found.plan.adapter, trial, outcome.finding, found.prop.name)
     return _failure(found, trial.inputs, outcome, shrunk, cause, script)
 
 
@@ -95,8 +97,9 @@ def _number(value: float) -> float | None:
 
 
 def _failure(
-    found: Counterexample, inputs: Inputs, outcome: Outcome, shrunk: Shrunk, cause: str, script: str
-) -> Failure:
+    found: Counterexample, inputs: Inputs, outcome: Outcome, shrunk: Shrunk, cause: Diagnosis,
+    script: str,
+) -> Failure:  # fmt: skip
     finding = outcome.finding
     assert finding is not None, "a violation has a finding"
     worst = finding.worst
@@ -115,12 +118,13 @@ def _failure(
         condition=_number(worst.condition) if worst else None,
         matters=list(shrunk.matters),
         does_not_matter=list(shrunk.does_not_matter),
-        likely=cause,
+        likely=cause.text,
+        kind=cause.kind,
         reproducer=script,
     )
     message = (
         failure_text(found.plan, found.prop.name, inputs, finding, failure)
-        if shrunk.matters or shrunk.does_not_matter or script or cause
+        if shrunk.matters or shrunk.does_not_matter or script or cause.text
         else one_line(found.prop.name, finding, failure)
     )
     return failure.model_copy(update={"message": message})

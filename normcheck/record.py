@@ -83,6 +83,7 @@ class Failure(_Model):
     likely: str = Field(
         default="", description="Cause, only where a hypothesis explains the output."
     )
+    kind: str = Field(default="", description="Class of the cause, K01 to K40, where one is named.")
     reproducer: str = Field(default="", description="Python that needs torch and the target alone.")
 
 
