@@ -126,12 +126,46 @@ def _gradient(name: str, inputs: Inputs) -> str:
     return f"(lambda k, z: {body})({kind}, {z}).reshape({tuple(case.shape)}){_stored(inputs)}"
 
 
+def _mask(inputs: Inputs) -> str:
+    """Write which positions count; those of the first sample include the first one."""
+    case = inputs.case
+    samples, length = inputs.tensors["mask"].shape
+    key = key_of("mask", case.seed)
+    if case.seed % 2:
+        count = samples * length
+        scattered = f"(hashes({count}, {key}) % 4 != 0) | (torch.arange({count}) == 0)"
+        return f"({scattered}).reshape({samples}, {length})"
+    first = f"torch.arange({samples}) == 0"
+    lengths = f"torch.where({first}, {length}, hashes({samples}, {key}) % {length + 1})"
+    return f"torch.arange({length}) < {lengths}[:, None]"
+
+
+def _garbage(inputs: Inputs) -> str:
+    """Write what stands in x where the mask is false."""
+    case = inputs.case
+    most = min(FloatFormat.of(BY_NAME[case.dtype]).largest / 4.0, 2.0**40)
+    body = (
+        "torch.where(d % 7 == 3, "
+        f"{most!r}, (3000.0 - 4000.0 * (d & 1)) * (1.0 + (d >> 16).double() / 65536))"
+    )
+    values = f"(lambda d: {body})(hashes({case.elements}, {key_of('garbage', case.seed)}))"
+    return f"{values}.reshape({tuple(case.shape)}){_stored(inputs)}"
+
+
+def _where_valid(text: str, inputs: Inputs, otherwise: str) -> str:
+    """Put something else where the mask, a variable of the script, is false."""
+    if not text or "mask" not in inputs.tensors:
+        return text
+    return f"torch.where(mask[:, None, :], {text}, {otherwise})"
+
+
 def scripted(name: str, inputs: Inputs) -> str:
     """Write one tensor of a case as an expression of plain torch.
 
     Args:
-        name: ``x``, ``residual``, ``weight``, ``bias``, ``running_mean``, ``running_var``, ``dy``
-            (of an output: ``d`` and its name); "" for the functions that expressions use.
+        name: ``x``, ``residual``, ``z``, ``mask``, ``weight``, ``bias``, ``running_mean``,
+            ``running_var``, ``dy`` (of an output: ``d`` and its name); "" for the functions that
+            expressions use. Beside a mask, x and dy read the variable ``mask``.
         inputs: The case.
 
     Returns:
@@ -141,9 +175,11 @@ def scripted(name: str, inputs: Inputs) -> str:
     if not name:
         return _PRELUDE
     if name in ("x", "residual"):
-        return _data(name, inputs)
+        return _where_valid(_data(name, inputs), inputs, _garbage(inputs))
+    if name == "mask":
+        return _mask(inputs)
     if name.startswith("d"):
-        return _gradient(name, inputs)
+        return _where_valid(_gradient(name, inputs), inputs, "0.0")
     shape = tuple(inputs.tensors[name].shape)
     count, key = inputs.tensors[name].numel(), key_of(name, case.seed)
     if name == "running_var":

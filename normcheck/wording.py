@@ -13,11 +13,14 @@ from normcheck.properties.property import Finding
 from normcheck.ratio import ratio_text
 from normcheck.record import Failure
 
-__all__ = ["failure_text", "one_line"]
+__all__ = ["COHERENT", "failure_text", "one_line"]
 
 MOST_LINES = 20
-_RULES = {"y": "F", "residual_out": "A", "grad_x": "B1", "grad_residual": "B1"}
+_RULES = {"y": "F", "residual_out": "A", "grad_x": "B1", "grad_residual": "B1", "grad_z": "G"}
 _RULES |= {"grad_weight": "B2", "grad_bias": "B3", "running_mean": "S", "running_var": "S"}
+
+COHERENT = {"implied_statistics": "I1", "gradient_identities": "I2"}
+"""Properties whose words are about plain calls, and their rules."""
 
 
 def one_line(name: str, finding: Finding, failure: Failure) -> str:
@@ -58,20 +61,32 @@ def _kappa(condition: float) -> str:
     """Write a condition number; that of a constant slice is infinite."""
     if condition == 1.0:
         return ""
-    return f", \u03ba = {condition:.3g}" if condition < 1e15 else ", \u03ba = \u221e"
+    return f"\u03ba = {condition:.3g}" if condition < 1e15 else "\u03ba = \u221e"
 
 
-def _numbers(inputs: Inputs, finding: Finding) -> list[str]:
+def _rule(name: str, inputs: Inputs, tensor: str) -> str:
+    """Name the rule of the budget, "" where the tensor has none of its own."""
+    # A gate multiplies what is normalised, or what comes out.
+    gated = tensor == "y" and "z" in inputs.tensors
+    second = "D1" if tensor.startswith("tangent_") else "D2" if tensor.startswith("grad2_") else ""
+    rule = COHERENT.get(name) or second or ("G" if gated else _RULES.get(tensor, ""))
+    return f"rule {rule} of docs/budgets.md" if rule else ""
+
+
+def _numbers(name: str, inputs: Inputs, finding: Finding) -> list[str]:
     """Expected, accepted, got."""
     worst = finding.worst
     if worst is None:
         return [f"  wrong     {finding.detail}"]
+    label = "wrong" if name in COHERENT else "call "
+    how = [f"  {label}     {finding.detail}"] if finding.detail else []
     base = finding.tensor.removesuffix("_with_gradients")
     place = ", ".join(map(str, worst.index))
     accepted = f"{_number(worst.lower)} to {_number(worst.upper)}"
     if worst.lower == worst.upper:
         accepted = f"{_number(worst.lower)} only"
-    rule = f"rule {_RULES[base]} of docs/budgets.md" if base in _RULES else ""
+    told = [_rule(name, inputs, base), _kappa(worst.condition)]
+    source = ", ".join(filter(None, told))
     fmt = FloatFormat.of(BY_NAME[inputs.case.dtype])
     got = f"  got       {_number(worst.computed)}"
     error = abs(worst.computed - worst.reference)
@@ -83,8 +98,9 @@ def _numbers(inputs: Inputs, finding: Finding) -> list[str]:
     reference = "double-double" if fmt.precision == 53 else "float64"
     expected = f"{finding.tensor}[{place}] = {_number(worst.reference)}"
     return [
+        *how,
         f"  expected  {expected}   ({reference} reference)",
-        f"  budget    accepted {accepted}   ({rule}{_kappa(worst.condition)})",
+        f"  budget    accepted {accepted}" + (f"   ({source})" if source else ""),
         got,
     ]
 
@@ -103,7 +119,7 @@ def failure_text(plan: Plan, name: str, inputs: Inputs, finding: Finding, failur
     title = f"{case.op} \u00b7 {case.dtype} \u00b7 {plan.device} \u00b7 {name}"
     over = f"{ratio_text(failure.ratio)} over budget" if finding.worst else "violated"
     lines = [f"{title}  {over}", f"  input     {_input(inputs)}"]
-    lines += _numbers(inputs, finding)
+    lines += _numbers(name, inputs, finding)
     if failure.matters or failure.does_not_matter:
         text = f"  matters   {', '.join(failure.matters) or 'nothing that was varied'}"
         if failure.does_not_matter:

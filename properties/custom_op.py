@@ -29,6 +29,7 @@ class CustomOp(Property):
     """torch.library.opcheck on every op of torch.library that a target goes through."""
 
     name = "custom_op"
+    silent = True
     local = True
     explanation = Explanation(
         claim="Each custom op that the target calls passes torch.library.opcheck on the arguments "

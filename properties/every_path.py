@@ -7,7 +7,7 @@ import torch
 from normcheck.execution.way import Way
 from normcheck.properties.outcomes import is_finite
 from normcheck.properties.probing import Probes, applies, unready
-from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.property import Explanation, Outcome, Property, SpecialCall, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "EveryPath"]
@@ -44,9 +44,10 @@ class EveryPath(Property):
         probes.ask(words, Way(gradients=True, wanted=()), base=trial.forward)
         wide = {torch.float32} - {trial.inputs.tensors["x"].dtype}
         for narrow in ("bfloat16", "float16"):
-            observed = trial.call(Way(autocast=narrow))
+            way = Way(autocast=narrow)
+            observed, call = trial.call(way), SpecialCall(trial.inputs, way)
             words = f"under autocast to {narrow}"
-            probes.hold(words, observed, base=trial.forward, dtypes=wide)
+            probes.hold(words, observed, base=trial.forward, dtypes=wide, call=call)
         return probes.outcome()
 
 

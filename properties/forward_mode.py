@@ -29,6 +29,7 @@ class ForwardMode(Property):
     """How the output moves along a random direction, with dual numbers and with torch.func.jvp."""
 
     name = "forward_mode"
+    formats = ("float32", "float64")
     local = True
     explanation = Explanation(
         claim="Where a target can be differentiated in forward mode, the derivative of y along "

@@ -6,7 +6,7 @@ from normcheck.execution.way import Way
 from normcheck.properties.other_inputs import another
 from normcheck.properties.outcomes import is_finite
 from normcheck.properties.probing import Probes, applies, unready
-from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.property import Explanation, Outcome, Property, SpecialCall, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "Freshness"]
@@ -44,19 +44,25 @@ class Freshness(Property):
             if way.gradients and not trial.backward.gradients:
                 continue
             base = trial.backward if way.gradients else trial.forward
-            alone = probes.ask("on other tensors of the same shapes, after this call", way, other)
+            alone, first = trial.call(way, other), (trial.inputs,)
+            words = "on other tensors of the same shapes, after this call"
+            probes.hold(words, alone, other, call=SpecialCall(other, way, first))
             session = trial.session(way)
             session.run()
             session.load(other)
             words = "after its arguments were changed in place"
-            probes.hold(words, session.run(), other, base=alone)
+            changed = SpecialCall(other, way, first, shared=True)
+            probes.hold(words, session.run(), other, base=alone, call=changed)
             session.load(trial.inputs)
-            probes.hold("after its arguments were changed back", session.run(), base=base)
+            words = "after its arguments were changed back"
+            back = SpecialCall(trial.inputs, way, (*first, other), shared=True)
+            probes.hold(words, session.run(), base=base, call=back)
             for _ in range(_CALLS - 4):
                 session.load(trial.inputs)
                 session.run()
             session.load(trial.inputs)
-            probes.hold(f"at call {_CALLS}", session.run(), base=base)
+            late = SpecialCall(trial.inputs, way, first * (_CALLS - 1), shared=True)
+            probes.hold(f"at call {_CALLS}", session.run(), base=base, call=late)
         return probes.outcome()
 
 

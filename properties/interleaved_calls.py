@@ -8,7 +8,7 @@ from normcheck.execution.way import Way
 from normcheck.properties.other_inputs import another
 from normcheck.properties.outcomes import is_finite
 from normcheck.properties.probing import Probes, applies, unready
-from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.property import Explanation, Outcome, Property, SpecialCall, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "InterleavedCalls"]
@@ -41,17 +41,19 @@ class InterleavedCalls(Property):
         if not trial.backward.gradients:
             return Outcome(Status.INAPPLICABLE, reason="no gradients to judge")
         probes, other = Probes(trial), another(trial)
-        alone = probes.ask("on other values, after this call", Way(gradients=True), other)
-        first = trial.session(Way(gradients=True))
-        second = trial.session(Way(gradients=True), other)
+        way = Way(gradients=True)
+        alone, after = trial.call(way, other), SpecialCall(other, way, (trial.inputs,))
+        probes.hold("on other values, after this call", alone, other, call=after)
+        first, second = trial.session(way), trial.session(way, other)
         outputs, others = first.forward(), second.forward()
-        for words, session, forward, base in (
-            ("when another call comes before its backward", first, outputs, trial.backward),
-            ("when another backward comes before its own", second, others, alone),
+        inner = SpecialCall(trial.inputs, way, between=other)
+        for words, session, forward, base, call in (
+            ("when another call comes before its backward", first, outputs, trial.backward, inner),
+            ("when another backward comes before its own", second, others, alone, None),
         ):
             backward = session.backward()
             whole = replace(backward, outputs=forward.outputs, state=forward.state)
-            probes.hold(words, whole, session.inputs, base=base)
+            probes.hold(words, whole, session.inputs, base=base, call=call)
         return probes.outcome()
 
 

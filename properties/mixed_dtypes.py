@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from normcheck.cases.materialise import Inputs
 from normcheck.execution.observation import Observation
 from normcheck.execution.way import Way
 from normcheck.properties.outcomes import is_finite
 from normcheck.properties.probing import Probes, applies, unready
-from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.property import Explanation, Outcome, Property, SpecialCall, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "MixedDtypes"]
@@ -63,7 +65,8 @@ class MixedDtypes(Property):
             observed = trial.call(way, mixed)
             allowed = {torch.promote_types(dtype, other)}
             if not _as_narrowed(trial, observed, mixed, allowed):
-                probes.hold(words, observed, mixed, dtypes=allowed)
+                call = SpecialCall(mixed, way)
+                probes.hold(words, observed, mixed, dtypes=allowed, call=call)
             else:
                 probes.held += 1
             for name, gradient in observed.gradients.items():
@@ -83,14 +86,16 @@ def _as_narrowed(
     no garbage.
     """
     dtype = mixed.tensors["x"].dtype
-    narrowed = {
-        name: tensor.to(dtype).to(tensor.dtype) if name in ("weight", "bias") else tensor
-        for name, tensor in mixed.tensors.items()
-    }
-    if all(torch.equal(narrowed[name], mixed.tensors[name]) for name in narrowed):
+
+    def narrowed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {n: t.to(dtype) if n in ("weight", "bias") else t for n, t in tensors.items()}
+
+    if all(t.dtype == mixed.tensors[n].dtype for n, t in narrowed(mixed.tensors).items()):
         return False
     probes = Probes(trial)
-    probes.hold("", observed, mixed.with_tensors(narrowed), dtypes=allowed)
+    # Their gradients come back through the same rounding.
+    rounded = replace(observed, gradients=narrowed(observed.gradients))
+    probes.hold("", rounded, mixed.with_tensors(narrowed(mixed.tensors)), dtypes=allowed)
     return probes.finding is None and probes.held > 0
 
 

@@ -120,6 +120,8 @@ class Property(ABC):
         parameter: A parameter without which an op has nothing to be judged; "" for any op.
         declared: A policy without which nothing is claimed, as ``reruns=batch_invariant``; "" where
             the claim needs no declaration.
+        formats: Names of the formats that it says anything about; all if empty.
+        silent: Whether it is left out of a record of many properties where no case concerned it.
         local: Whether it is about calls in one process, and says nothing of ops on several ranks.
         heavy: Whether a call costs so much that mutants meet it only if it must catch them.
     """
@@ -129,6 +131,8 @@ class Property(ABC):
     parameter: str = ""
     declared: str = ""
     heavy: bool = False
+    formats: tuple[str, ...] = ()
+    silent: bool = False
     local: bool = False
 
     def concerns(self, adapter: Adapter) -> bool:

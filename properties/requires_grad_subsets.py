@@ -7,7 +7,7 @@ from itertools import combinations
 from normcheck.execution.way import Way
 from normcheck.properties.outcomes import is_finite
 from normcheck.properties.probing import Probes, applies, unready
-from normcheck.properties.property import Explanation, Outcome, Property, Status
+from normcheck.properties.property import Explanation, Outcome, Property, SpecialCall, Status
 from normcheck.properties.trial import Trial
 
 __all__ = ["PROPERTY", "RequiresGradSubsets"]
@@ -45,12 +45,14 @@ class RequiresGradSubsets(Property):
         for size in range(1, len(names)):
             for wanted in combinations(names, size):
                 words = f"when only {' and '.join(wanted)} requires a gradient"
-                observed = trial.call(Way(gradients=True, wanted=wanted))
+                way = Way(gradients=True, wanted=wanted)
+                observed = trial.call(way)
                 lost = [n for n in wanted if n not in observed.gradients]
                 if lost and (observed.raised is None or observed.outputs):
                     probes.fail(f"grad_{lost[0]}", f"no gradient reaches {lost[0]} {words}")
                 elif not lost:
-                    probes.hold(words, observed, base=base)
+                    call = SpecialCall(trial.inputs, way)
+                    probes.hold(words, observed, base=base, call=call)
         return probes.outcome()
 
 

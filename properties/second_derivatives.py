@@ -25,6 +25,7 @@ class SecondDerivatives(Property):
     """The derivative of every gradient, along a random direction, by every input and by dy."""
 
     name = "second_derivatives"
+    formats = ("float32", "float64")
     local = True
     explanation = Explanation(
         claim="Where gradients can be differentiated again, the derivative of <dx, v> + "

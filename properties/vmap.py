@@ -31,6 +31,7 @@ class Vmap(Property):
     """Batches along the first and the last dimension, of x alone and of all tensors, and grad."""
 
     name = "vmap"
+    formats = ("float32", "float64")
     local = True
     explanation = Explanation(
         claim="Where torch.func.vmap takes the target, each result of a batch is right: batched "

@@ -6,11 +6,14 @@ mix, defaults instead of settings. Greedy, in an order that makes later steps ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from normcheck.cases import regimes
 from normcheck.cases.case import Case
+from normcheck.cases.corpus import expressible
+from normcheck.cases.materialise import has_groups
 from normcheck.numerics.formats import BY_NAME, FloatFormat
 from normcheck.ops import catalogue
 from normcheck.ops.op import Family
@@ -62,20 +65,17 @@ def _shapes(case: Case) -> Iterator[Case]:
     op = catalogue.find(case.op)
     shape = case.shape
     if op.family is Family.ROWS and len(shape) > 2:
-        columns = 1
-        for size in shape[len(shape) - case.dims :]:
-            columns *= size
-        rows = case.elements // max(columns, 1)
+        # What is normalised stays together: trailing dimensions, or all but the first.
+        split = 1 if op.axis == 0 else len(shape) - case.dims
+        rows, columns = math.prod(shape[:split]), math.prod(shape[split:])
         yield replace(case, shape=(rows, columns), dims=1)
     if op.family is Family.CHANNELS and len(shape) > 3:
-        product = 1
-        for size in shape[2:]:
-            product *= size
-        yield replace(case, shape=(*shape[:2], product), layout="contiguous")
+        yield replace(case, shape=(*shape[:2], math.prod(shape[2:])), layout="contiguous")
     for axis, size in enumerate(shape):
         for smaller in _smaller(size):
             changed = (*shape[:axis], smaller, *shape[axis + 1 :])
-            if op.name == "group_norm" and axis == 1 and smaller % case.groups:
+            grouped = len(shape) - 1 if op.parameter("group_size") else 1
+            if has_groups(op) and axis == grouped and smaller % case.groups:
                 continue
             yield replace(case, shape=changed)
 
@@ -83,12 +83,19 @@ def _shapes(case: Case) -> Iterator[Case]:
 def _settings(case: Case) -> Iterator[Case]:
     """Defaults and absences instead of settings."""
     plain, op = Case(case.op, case.dtype, case.shape), catalogue.find(case.op)
-    for name in ("eps", "layout", "momentum", "mode", "stats", "seed"):
+    # One group is what most gated norms have; a group norm of one group is a special case.
+    groups = ("groups",) if op.parameter("group_size") is not None else ()
+    for name in ("eps", "layout", "momentum", "mode", "stats", "seed", *groups):
         if getattr(case, name) != getattr(plain, name):
             yield case.changed(**{name: getattr(plain, name)})
     for name in ("bias", "weight"):
         if op.parameter(name) is not None and getattr(case, name) != "none":
             yield case.changed(**{name: "none"})
+
+
+def _has_meaning(case: Case) -> bool:
+    """Whether the op has a meaning for a case as it is: its shape, and what may be absent."""
+    return expressible(case, catalogue.find(case.op)) == case
 
 
 def _step(case: Case, fails: Fails, tried: set[str]) -> Case | None:
@@ -98,7 +105,7 @@ def _step(case: Case, fails: Fails, tried: set[str]) -> Case | None:
             if candidate.id in tried or len(tried) >= MOST_TRIALS:
                 continue
             tried.add(candidate.id)
-            if fails(candidate):
+            if _has_meaning(candidate) and fails(candidate):
                 return candidate
     return None
 
@@ -122,7 +129,8 @@ def shrink(case: Case, fails: Fails, *, fits: Callable[[Case], Case]) -> Shrunk:
     matters: list[str] = []
     does_not: list[str] = []
     for knob, others in _variations(case):
-        answers = [fails(other) for other in others if fits(other) == other]
+        fitting = [other for other in others if _has_meaning(other) and fits(other) == other]
+        answers = [fails(other) for other in fitting]
         if False in answers:
             matters.append(knob)
         elif True in answers:
@@ -139,7 +147,7 @@ def _variations(case: Case) -> Iterator[tuple[str, list[Case]]]:
         yield "regime", [replace(case, regime="plain")]
     is_rows = op.family is Family.ROWS
     if len(case.shape) > 1:
-        yield "rows" if is_rows else "samples", _resized(case, 0, 2)
+        yield "rows" if is_rows else "samples", _resized(case, _row_axis(case), 2)
     if is_rows or len(case.shape) > 2:
         yield "columns" if is_rows else "positions", _resized(case, len(case.shape) - 1, 5)
     yield "eps", [replace(case, eps=0.01 if case.eps != 0.01 else 1e-5)]
@@ -148,6 +156,15 @@ def _variations(case: Case) -> Iterator[tuple[str, list[Case]]]:
             value = "none" if getattr(case, name) == "mixed" else "mixed"
             yield name, [case.changed(**{name: value})]
     yield "seed", [replace(case, seed=(case.seed + 101) % 2**32)]
+
+
+def _row_axis(case: Case) -> int:
+    """Return the longest of the dimensions that count rows; of channels ops the first one."""
+    if catalogue.find(case.op).family is Family.CHANNELS:
+        return 0
+    # Queries and keys are two, however many there are of each.
+    free = [a for a in range(len(case.shape) - 1) if any(map(_has_meaning, _resized(case, a, 2)))]
+    return max(free, key=lambda axis: case.shape[axis], default=0)
 
 
 def _resized(case: Case, axis: int, step: int) -> list[Case]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from normcheck.cases.case import Case
+from normcheck.cases.corpus import expressible
+from normcheck.cases.materialise import materialise
 from normcheck.cases.shrink import MOST_TRIALS, Shrunk, shrink
 from normcheck.ops import catalogue
 
@@ -119,13 +121,55 @@ def test_what_the_target_cannot_express_is_never_tried() -> None:
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_shrinking_keeps_to_shapes_with_a_meaning(name: str) -> None:
-    shape = (6, 8, 5, 4)
-    start = Case(name, "float32", shape, "mix", groups=4 if name == "group_norm" else 1)
+    op = catalogue.find(name)
+    groups = 4 if op.parameter("num_groups") or op.parameter("group_size") else 1
+    start = expressible(Case(name, "float32", (6, 8, 5, 4), "mix", groups=groups), op)
+    assert start is not None
 
     def fails(case: Case) -> bool:
         assert case.elements
-        assert case.shape[1] % case.groups == 0
         assert len(case.shape) >= 2
-        return len(case.shape) == len(shape) or case.elements >= 60
+        materialise(case)  # raises where the op has no meaning for it
+        return len(case.shape) == len(start.shape) or case.elements >= 60
 
     assert shrink(start, fails, fits=lambda case: case).case.elements < start.elements
+
+
+SMALLEST = {
+    "qk_norm": "2x1x1x1x1/plain/weight=none",
+    "qk_layer_norm": "2x1x1x1x1/plain/weight=none/bias=none",
+    "ada_layer_norm": "1x1x1/plain",
+    "masked_batch_norm": "1x1x1/plain/weight=none/bias=none",
+    "rms_norm_gated": "1x1/plain/weight=none",
+    "weight_norm": "1x1/plain",
+}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_smallest_case_of_an_op_keeps_what_the_op_cannot_do_without(name: str) -> None:
+    op = catalogue.find(name)
+    start = expressible(Case(name, "float32", (6, 8, 5, 4), "mix", seed=3), op)
+    assert start is not None
+    found = shrunk(start, lambda case: True).case
+    assert found.id == f"nc1:{name}/f32/{SMALLEST[name]}"
+
+
+def test_a_gated_norm_is_tried_with_one_group() -> None:
+    start = Case.parse("nc1:rms_norm_gated/f32/9x24/mix/groups=4")
+    assert shrunk(start, lambda case: True).case.groups == 1
+    kept = shrunk(start, lambda case: case.groups > 1).case
+    assert (kept.groups, kept.shape) == (4, (1, 4))
+
+
+def test_rows_of_queries_and_keys_can_matter() -> None:
+    start = Case.parse("nc1:qk_norm/f32/2x2x6x4x8/mix")
+    found = shrunk(start, lambda case: case.elements >= 2 * 8 * 3)
+    assert found.case.shape[0] == 2
+    assert "rows" in found.matters
+    assert "columns" in found.matters
+
+
+def test_a_direction_is_folded_behind_its_first_dimension() -> None:
+    start = Case.parse("nc1:weight_norm/f32/6x3x4x5/mix")
+    found = shrunk(start, lambda case: case.shape[0] >= 2 and case.elements // case.shape[0] >= 17)
+    assert found.case.shape == (2, 17)
