@@ -14,7 +14,17 @@ FINDINGS = Path(__file__).parents[2] / "docs" / "findings"
 PAGE = FINDINGS.with_suffix(".md")
 SCRIPTS = sorted(FINDINGS.glob("*.py"))
 # The versions that the page was measured with.
-RECORDED = {"torch": "2.13.0", "flax": "0.12.8", "jax": "0.10.2", "transformers": "5.23.0"}
+RECORDED = {
+    "torch": "2.13.0",
+    "flax": "0.12.8",
+    "jax": "0.10.2",
+    "transformers": "5.23.0",
+    "keras": "3.15.1",
+    "timm": "1.0.31",
+    "torchvision": "0.28.0",
+    "tinygrad": "0.14.0",
+    "onnxruntime": "1.31.1",
+}
 
 scripts = pytest.mark.parametrize("script", SCRIPTS, ids=[path.stem for path in SCRIPTS])
 

@@ -1,0 +1,1 @@
+"""A survey: judge the normalizations of installed libraries, each in its own process."""

@@ -1,0 +1,47 @@
+"""Which failures have a confirmed cause: a heading of docs/findings.md with a script of its own.
+
+A failure without an entry is printed as not confirmed: the survey calls nothing a bug by itself.
+An entry holds for one release, because the next may be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from normcheck.survey.confirmed_causes import CAUSES, Cause
+
+__all__ = ["finding_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Which failure is asked about."""
+
+    subject: str
+    dtype: str
+    tensor: str
+    versions: Mapping[str, str]
+
+
+def finding_of(subject: str, dtype: str, tensor: str, versions: Mapping[str, str]) -> str:
+    """Return the heading that explains a failure, "" where none is confirmed.
+
+    Args:
+        subject: Id of the implementation.
+        dtype: Format that it fails in.
+        tensor: What is wrong: y, grad_x, running_var, ...
+        versions: Installed versions by distribution; a build's own suffix does not matter.
+    """
+    question = _Question(subject, dtype, tensor, versions)
+    return next((cause.heading for cause in CAUSES if _explains(cause, question)), "")
+
+
+def _explains(cause: Cause, question: _Question) -> bool:
+    installed = question.versions.get(cause.distribution, "").partition("+")[0]
+    return (
+        installed == cause.version
+        and question.subject in cause.subjects
+        and question.dtype in cause.dtypes
+        and question.tensor.startswith(cause.tensors)
+    )
