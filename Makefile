@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 # Spinning threads slow a busy machine down thirtyfold.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint bench schema clean
+.PHONY: demo test lint bench power peers survey schema clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/normcheck demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -25,6 +25,17 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:cacheprovider
+
+# Each writes its page in docs/: minutes, on a quiet machine.
+power: $(VENV)/.dev
+	$(BIN)/python tests/engine/write_power.py
+
+peers: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/peers/write_table.py
+
+survey: $(VENV)/.dev
+	$(BIN)/normcheck survey --output build/survey --resume
+	cp build/survey/survey.md build/survey/survey.json docs/
 
 schema: $(VENV)/.dev
 	$(BIN)/python tests/write_schema.py

@@ -57,7 +57,7 @@ class _Engine:
 
     def run(self) -> list[Check]:
         lanes = [
-            _Lane(dtype, [Tally(p) for p in self.plan.checked()]) for dtype in self.plan.dtypes
+            _Lane(dtype, [Tally(p) for p in self.plan.checked(dtype)]) for dtype in self.plan.dtypes
         ]
         try:
             # What has broken kernels before comes first in every dtype: most faults show there.
@@ -72,6 +72,8 @@ class _Engine:
         checks = []
         for lane in lanes:
             for tally in lane.tallies:
+                if tally.prop.silent and tally.untouched and len(lane.tallies) > 1:
+                    continue
                 shorten = self.stopped != INTERRUPTED
                 check = tally.check(
                     self.plan, self.executor, lane.dtype, lane.choice, shorten=shorten
@@ -177,7 +179,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     """Run, and write down how it went."""
     plan, listener = engine.plan, engine.tell
     _probe(engine)
-    ids = tuple(plan.check_id(d, p) for d in plan.dtypes for p in plan.properties)
+    ids = tuple(plan.check_id(d, p.name) for d in plan.dtypes for p in plan.checked(d))
     tables = sum(len(corpus(plan.adapter.op, d, plan.profile.depth)) for d in plan.dtypes)
     cases = tables + len(plan.dtypes) * plan.profile.drawn
     adapter = plan.adapter

@@ -53,9 +53,10 @@ class Plan:
         """Return the property and the manner of a death in a case, two empty texts without."""
         return next(((prop, how) for name, prop, how in self.deaths if name == case), ("", ""))
 
-    def checked(self) -> tuple[Property, ...]:
-        """Return the properties."""
-        return tuple(registry.find(name) for name in self.properties)
+    def checked(self, dtype: str = "") -> tuple[Property, ...]:
+        """Return the properties, or those that say anything about a format."""
+        found = tuple(registry.find(name) for name in self.properties)
+        return tuple(p for p in found if not dtype or not p.formats or dtype in p.formats)
 
     def check_id(self, dtype: str, name: str) -> str:
         """Return the id of a check: op-dtype-device-property."""

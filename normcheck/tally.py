@@ -38,6 +38,11 @@ class Tally:
     _reasons: dict[str, int] = field(default_factory=dict)
     _measurements: list[Measurement] = field(default_factory=list)
 
+    @property
+    def untouched(self) -> bool:
+        """Whether no case was any of its business."""
+        return not (self.judged or self.violations or self._unsupported or self._powerless)
+
     def add(self, trial: Trial, outcome: Outcome, choice: RoundingChoice) -> None:
         """Count what one case says."""
         case = trial.inputs.case.id

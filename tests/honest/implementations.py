@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LANES = 32
@@ -125,6 +126,7 @@ class _Welford(torch.autograd.Function):
         return normalised
 
     @staticmethod
+    @once_differentiable  # statistics are saved as constants
     def backward(ctx: torch.autograd.function.FunctionCtx, g: Tensor) -> tuple[Tensor, None]:
         normalised, root = ctx.saved_tensors  # type: ignore[attr-defined]  # set by autograd
         projected = (g * normalised).mean(1, keepdim=True)

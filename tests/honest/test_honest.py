@@ -16,6 +16,7 @@ CHANNELS = f"{HERE / 'channels.py'}:"
 THIRD_PARTY = f"{HERE / 'third_party'}/"
 HALVES = ("float16", "bfloat16")
 WIDE = ("float32", "float64")
+HALF_GRADIENTS = ("gradients", "gradient_identities")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Honest:
             profile=profile,
             policies=self.policies,
             properties=properties,
+            verdict_only=True,
         )
 
 
@@ -58,7 +60,7 @@ LAYER = [
     Honest("layer_norm", "layer_norm", "torch.nn.functional:", dtypes=WIDE),
     Honest("LayerNorm", "layer_norm", "torch.nn:", dtypes=WIDE),
     # Gradients of half precision are docs/findings.md, "LayerNorm: statistics saved for backward".
-    Honest("layer_norm", "layer_norm", "torch.nn.functional:", (), HALVES, ("gradients",)),
+    Honest("layer_norm", "layer_norm", "torch.nn.functional:", (), HALVES, HALF_GRADIENTS),
 ]
 RMS = [
     Honest("rms_norm_two_pass", "rms_norm"),
@@ -69,7 +71,7 @@ RMS = [
     Honest("RMSNorm", "rms_norm", "torch.nn:"),
     # Gradients of half precision are docs/findings.md, "T5LayerNorm: terms of dx".
     Honest("rms_norm_t5", "rms_norm", dtypes=WIDE),
-    Honest("rms_norm_t5", "rms_norm", dtypes=HALVES, without=("gradients",)),
+    Honest("rms_norm_t5", "rms_norm", dtypes=HALVES, without=HALF_GRADIENTS),
 ]
 RESIDUAL = [
     Honest("add_rms_norm_unrounded", "add_rms_norm"),
@@ -87,7 +89,15 @@ OTHERS = [
     Honest("instance_norm_two_pass", "instance_norm", CHANNELS),
     # Their sums are serial in some layouts: docs/findings.md, "BatchNorm: serial sums".
     Honest("batch_norm", "batch_norm", "torch.nn.functional:", ("summation=serial",), WIDE),
-    Honest("instance_norm", "instance_norm", "torch.nn.functional:", ("summation=serial",), WIDE),
+    # docs/findings.md, "InstanceNorm: gradient of a batch of one" and "Empty batches".
+    Honest(
+        "instance_norm",
+        "instance_norm",
+        "torch.nn.functional:",
+        ("summation=serial",),
+        WIDE,
+        without=("layout_independence", "degenerate_arguments"),
+    ),
 ]
 TRANSFORMERS = [
     # All three compute in float32 whatever they are given.
