@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 SAMPLES = Path(__file__).with_name("samples.py")
+PLAIN = (
+    "forward_accuracy", "gradients", "output_contract", "inputs_unchanged", "nonfinite_containment",
+    "forward_determinism",
+)  # fmt: skip
 Done = subprocess.CompletedProcess[str]
 
 
@@ -33,12 +37,14 @@ def normcheck(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def judge(normcheck: Callable[..., Done]) -> Callable[..., tuple[Done, dict[str, Any]]]:
-    """Run a sample on one dtype and read the record from stdout."""
+    """Run a sample on one dtype, by what plain calls show, and read the record from stdout."""
 
     def run(name: str, *options: str) -> tuple[Done, dict[str, Any]]:
+        chosen = [word for prop in PLAIN for word in ("--property", prop)]
         done = normcheck(
             "run", f"{SAMPLES}:{name}", "--op", "layer_norm", "--dtype", "float32",
-            "--profile", "quick", "--json", "-", *options,
+            "--profile", "quick", "--verdict-only", "--json", "-", *options,
+            *([] if "--property" in options else chosen),
         )  # fmt: skip
         record: dict[str, Any] = json.loads(done.stdout)
         return done, record
