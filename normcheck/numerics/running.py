@@ -24,9 +24,10 @@ __all__ = ["SliceStatistics"]
 class SliceStatistics:
     """Means and variances of all slices of a case, gathered piece by piece.
 
-    rm' = (1 - m) rm + m mu with the budget m d + 3u(...), rv' = (1 - m) rv + m v n/(n - 1) with
+    rm' = (1 - m) rm + m mu with the budget m d + 4u(...), rv' = (1 - m) rv + m v n/(n - 1) with
     the budget m dv n/(n - 1) + 4u(...); where several slices share a buffer (instance_norm: one
-    per sample), their average.
+    per sample), their average. A momentum that reaches a kernel in the accumulation format is off
+    by u m, and 1 - m by as much: u m |rm| more.
     """
 
     problem: Problem
@@ -91,7 +92,9 @@ class SliceStatistics:
         exact = before * (1.0 - momentum) + new * momentum
         scale = (1.0 - momentum) * before.hi.abs() + momentum * size
         depth = self.problem.formula.depth(samples) + 1 if shared else 0
-        delta = momentum * budget + (4 + depth) * u * scale + self.accumulation.smallest_subnormal
+        rounded_momentum = u * momentum * before.hi.abs()
+        delta = momentum * budget + (4 + depth) * u * scale + rounded_momentum
+        delta = delta + self.accumulation.smallest_subnormal
         fmt = FloatFormat.of(computed.dtype)
         accepted = around(exact if fmt.dtype == torch.float64 else exact.double(), delta, fmt)
         if self.problem.reduction.count < 2 and not running.biased:

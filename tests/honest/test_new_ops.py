@@ -31,6 +31,7 @@ class Honest:
             dtypes=self.dtypes,
             profile="quick",
             policies=self.policies,
+            verdict_only=True,
         )
 
 

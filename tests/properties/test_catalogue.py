@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import subprocess
 import sys
@@ -13,10 +12,12 @@ import normcheck
 from normcheck.config import DTYPES, PROFILES
 from normcheck.errors import UsageError
 from normcheck.ops import catalogue as ops
+from normcheck.policy import Policy
 from normcheck.properties import registry
 from normcheck.properties.failure_modes import catalogue, right_ops
 from normcheck.record import Verdict
 from normcheck.targets.resolve import resolve
+from normcheck.targets.target import adapt
 
 MODES = catalogue.modes()
 CLASSES = catalogue.classes()
@@ -54,9 +55,10 @@ def test_a_mutant_is_an_ordinary_target_of_a_known_class(mode: catalogue.Failure
     assert mode.dtype in DTYPES
     assert mode.profile in PROFILES
     assert catalogue.find(mode.name) is mode
-    target = resolve(mode.target)
-    assert callable(target)
-    assert "x" in inspect.signature(target).parameters
+    op = ops.find(mode.op)
+    binding = adapt(resolve(mode.target), mode.target, op, Policy.parse(mode.policies)).binding
+    required = tuple(parameter.name for parameter in op.tensors if not parameter.optional)
+    assert set(op.names_in_parts(required)) <= set(binding.names)
 
 
 def test_every_first_property_has_a_mutant_to_kill() -> None:
