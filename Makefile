@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Spinning threads slow a busy machine down thirtyfold.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint bench power peers survey schema clean
+.PHONY: demo test lint bench power honest peers survey schema clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/normcheck demo
@@ -27,14 +27,17 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:cacheprovider
 
 # Each writes its page in docs/: minutes, on a quiet machine.
-power: $(VENV)/.dev
+power: $(VENV)/.dev honest
 	$(BIN)/python tests/engine/write_power.py
+
+honest: $(VENV)/.dev
+	$(BIN)/python -m tests.honest.write_table
 
 peers: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/peers/write_table.py
 
 survey: $(VENV)/.dev
-	$(BIN)/normcheck survey --output build/survey --resume
+	$(BIN)/normcheck survey -o build/survey --resume
 	cp build/survey/survey.md build/survey/survey.json docs/
 
 schema: $(VENV)/.dev

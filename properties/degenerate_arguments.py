@@ -137,7 +137,7 @@ def _probes(trial: Trial) -> Iterator[_Probe]:
     base = _smaller(trial, 3, 6)
     if base is None:
         return
-    if "eps" not in trial.adapter.binding.missing:
+    if "eps" in trial.adapter.binding.names:
         # A negative floor is none: some square it. Elsewhere the formula says what it means.
         is_floor = formula_of(base, trial.policy).eps_place is EpsPlace.FLOOR
         for eps in (0.0,) if is_floor else (0.0, -0.01, -1e6):
@@ -163,6 +163,8 @@ def _shapes(trial: Trial) -> Iterator[_Probe]:
         (1, 1, "one element"),
         (3, 1, "one column"),
     ):
+        if columns == 0 and trial.inputs.op.parameter("eps") is None:
+            continue  # a norm of nothing is zero, and nothing keeps it from being divided by
         inputs = _smaller(trial, rows, columns)
         if inputs is not None:
             yield _Probe(words, inputs)
@@ -194,8 +196,10 @@ def _statistics(base: Inputs, trial: Trial) -> Iterator[_Probe]:
     channels, given = case.shape[1], base
     for mode in ("train", "eval"):
         given = materialise(case.changed(mode=mode, stats="tracked"))
-        # A single value would be repeated by broadcasting, which nobody can tell from its meaning.
-        for length in [0, *([channels - 1] if channels > 2 else [])]:
+        # A single value, or a single channel, would be repeated by broadcasting, which nobody can
+        # tell from its meaning.
+        lengths = ([0] if channels > 1 else []) + ([channels - 1] if channels > 2 else [])
+        for length in lengths:
             for name in _BUFFERS:
                 tensors = {**given.tensors, name: given.tensors[name][:length]}
                 words = f"{name} of {length} values for {channels} channels in {mode} mode"
@@ -241,6 +245,8 @@ def _fault_of_values(own: Trial, inputs: Inputs, observed: Observation) -> Findi
         x = x + problem.residual.double()
     root = normalise(x, problem.reduction, problem.formula).root
     undefined = root.isnan()
+    if problem.mask is not None:
+        undefined = undefined & problem.mask
     y = observed.outputs["y"].reshape(problem.reduction.view)
     if bool((y.isfinite() & undefined).any()):
         return Finding("y", "finite, but var + eps is negative")

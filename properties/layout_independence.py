@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from normcheck.cases.materialise import Inputs
@@ -60,7 +60,10 @@ class LayoutIndependence(Property):
             observed = probes.ask(f"with {words}", way, base=base)
             for name in observed.trespassed:
                 probes.fail(name, f"memory beside {name} was written to, with {words}")
-        for words, repeated in _broadcasts(trial.inputs, gradients=bool(base.gradients)):
+        overwritten = trial.policy.inplace
+        for words, repeated in _broadcasts(
+            trial.inputs, gradients=bool(base.gradients), overwritten=overwritten
+        ):
             probes.ask(words, Way(gradients=bool(base.gradients)), repeated)
         return probes.outcome()
 
@@ -94,13 +97,16 @@ def _crossed(inputs: Inputs) -> Iterator[Arranged]:
         )
 
 
-def _broadcasts(inputs: Inputs, *, gradients: bool) -> Iterator[tuple[str, Inputs]]:
-    """Stride 0: an expanded x, and the dy that a sum feeds back."""
+def _broadcasts(
+    inputs: Inputs, *, gradients: bool, overwritten: Collection[str]
+) -> Iterator[tuple[str, Inputs]]:
+    """Stride 0: an expanded x, unless it is overwritten, and the dy that a sum feeds back."""
     x = inputs.tensors["x"]
-    if x.dim() > 1 and x.shape[0] > 1:
+    if x.dim() > 1 and x.shape[0] > 1 and "x" not in overwritten:
         expanded = {**inputs.tensors, "x": x[:1].expand(x.shape)}
         yield "with x expanded along its first dimension", replace(inputs, tensors=expanded)
-    if gradients:
+    # What a target writes to padding is not said, and so neither is what a dy there means.
+    if gradients and "mask" not in inputs.tensors:
         ones = {name: dy.new_ones(()).expand(dy.shape) for name, dy in inputs.dy.items()}
         yield "with the expanded dy that sum().backward() feeds", replace(inputs, dy=ones)
 

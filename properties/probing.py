@@ -19,6 +19,7 @@ from normcheck.execution.observation import Observation, Trouble
 from normcheck.execution.session import same_bits
 from normcheck.execution.way import Way
 from normcheck.numerics.comparison import Worst
+from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.properties.outcomes import from_trouble
 from normcheck.properties.property import Finding, Outcome, SpecialCall, Status
 from normcheck.properties.trial import Trial
@@ -52,6 +53,8 @@ class Probes:
 
     Attributes:
         trial: The case.
+        choice: Rounding policies that still explain the answers, where the calls take another path
+            through the target, which may round elsewhere; None for those of the plain calls.
         held: Answers that were right.
         refused: What the target said where it refused a probe.
         finding: The first thing that is wrong.
@@ -59,6 +62,7 @@ class Probes:
     """
 
     trial: Trial
+    choice: RoundingChoice | None = None
     held: int = 0
     refused: str = ""
     finding: Finding | None = None
@@ -154,10 +158,11 @@ class Probes:
     def _compare(
         self, words: str, observed: Observation, given: Inputs, call: SpecialCall | None
     ) -> None:
-        for tensor, offered in self.trial.judge(observed, given).items():
+        choice = self.choice or self.trial.choice
+        for tensor, offered in self.trial.judge(observed, given, choice).items():
             if tensor in self.blamed:
                 continue
-            policy, found = self.trial.choice.choose(tensor, offered)
+            policy, found = choice.choose(tensor, offered)
             if found.worst is None:
                 continue
             self.held += 1

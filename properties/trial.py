@@ -146,8 +146,19 @@ class Trial:
             same_bits(buffer, second.state[name]) for name, buffer in first.state.items()
         )
 
-    def judge(self, observation: Observation, inputs: Inputs | None = None) -> Comparisons:
-        """Compare everything that one call returned with the exact result for its inputs."""
+    def judge(
+        self,
+        observation: Observation,
+        inputs: Inputs | None = None,
+        choice: RoundingChoice | None = None,
+    ) -> Comparisons:
+        """Compare everything that one call returned with the exact result for its inputs.
+
+        Args:
+            observation: What came back.
+            inputs: What went in; the case's own if left out.
+            choice: Rounding policies that are still open; the trial's if left out.
+        """
         inputs = inputs or self.inputs
         started = time.perf_counter()
         shapes = {name: t.shape for name, t in inputs.tensors.items()}
@@ -156,7 +167,7 @@ class Trial:
         state = observation.state if inputs.case.mode == "train" else {}
         observed = observed_of(inputs, observation.outputs, fitting, state)
         with threads(1):
-            found = judge(pose(inputs, self.policy), observed, self.choice)
+            found = judge(pose(inputs, self.policy), observed, choice or self.choice)
         self._executor.stopwatch.judge_s += time.perf_counter() - started
         return found
 

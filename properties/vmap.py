@@ -77,7 +77,9 @@ def _neighbours(given: Inputs, names: tuple[str, ...]) -> list[Inputs]:
         other = materialise(given.case.changed(seed=(given.case.seed + step) % 2**32))
         values = {n: other.tensors[n] for n in names if n in given.tensors}
         tensors = {**given.tensors, **values}
-        found.append(replace(given, tensors=tensors, dy=other.dy))
+        # Another mask than the dy's own would let values into the padding.
+        dy = given.dy if "mask" in given.tensors else other.dy
+        found.append(replace(given, tensors=tensors, dy=dy))
     return found
 
 

@@ -69,7 +69,7 @@ def _slices(mask: Tensor, exact: ExactPiece) -> Tensor:
 
 def _is_narrow(problem: Problem) -> bool:
     """Whether a policy can round on the way, to something narrower than sums are kept in."""
-    return FloatFormat.of(problem.x.dtype).precision < accumulation_of(problem).precision
+    return problem.narrow.precision < accumulation_of(problem).precision
 
 
 def _rounds_more(fmt: FloatFormat, accumulation: FloatFormat, policy: str) -> bool:

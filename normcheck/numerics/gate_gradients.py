@@ -59,7 +59,7 @@ def gate_gradients(
         found[FUSED] = (value, around(value, delta, fmt))
     if narrow is None:
         return found
-    half = FloatFormat.of(exact.problem.x.dtype)
+    half = exact.problem.narrow
     for name, work_out in ungated_intervals(exact, reading, accumulation).items():
         if name in found:
             continue

@@ -48,7 +48,7 @@ class Entering:
         gate = exact.behind
         if gate is None:
             return cls(dy)
-        narrow = FloatFormat.of(exact.problem.x.dtype)
+        narrow = exact.problem.narrow
         if reading.rounds_norm:
             ends = rounded_product(gate_ends(gate, reading, narrow), dy)
             slack = accumulation.unit_roundoff * (dy * gate.value).abs()
@@ -100,7 +100,7 @@ def _norms(
     budget = budget_of(gradients, error)
     value: Tensor | DoubleDouble = gradients.x if wide is None else wide.x
     yield _Norm(FUSED, value, budget, kept(budget.x))
-    narrow = FloatFormat.of(exact.problem.x.dtype)
+    narrow = exact.problem.narrow
     for policy in policies:
         product, factor = gradients.scaled, exact.weight
         slack = product_error(exact.problem, accumulation.unit_roundoff) * product.abs()
@@ -221,7 +221,7 @@ def _before(
         delta = norm.delta * (factor.abs() + error) + dp.abs() * error
         delta = delta + 4 * u * (dp * factor).abs() + lost_products(exact, accumulation)
         return value, around(value, delta, fmt)
-    narrow = FloatFormat.of(exact.problem.x.dtype)
+    narrow = exact.problem.narrow
     ends = around(dp, norm.delta, narrow)
     if not is_gate:
         product = interval_product(ends, gate_ends(gate, reading, narrow), accumulation)

@@ -7,6 +7,8 @@ many cases are seen together.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,7 @@ class _Judge:
         self.input = FloatFormat.of(problem.x.dtype)
         self.accumulation = problem.arithmetic or self.input.accumulation
         # Whether a policy can round on the way, to something narrower than sums are kept in.
-        self.narrow = self.input.precision < self.accumulation.precision
+        self.narrow = problem.narrow.precision < self.accumulation.precision
         self.found: Comparisons = {}
         self.sums = ParameterSums(problem, self.accumulation)
         self.statistics = SliceStatistics(problem, self.accumulation)
@@ -165,6 +167,9 @@ def judge(
     Returns:
         Per tensor and rounding policy, the comparison over the whole case.
     """
+    y = observed.outputs.get("y")
+    if y is not None:
+        problem = replace(problem, output=FloatFormat.of(y.dtype))
     state = _Judge(problem, observed, choice or RoundingChoice())
     for piece in problem.reduction.pieces(PIECE_ELEMENTS):
         state.piece(piece)

@@ -29,7 +29,7 @@ _FACTOR, _STEPS = "cast_factor", "cast_each_step"
 
 def product_error(problem: Problem, u: float) -> float:
     """Return the relative error of a product with the weight in the accumulation format."""
-    weight, fmt = problem.weight, FloatFormat.of(problem.x.dtype)
+    weight, fmt = problem.weight, problem.narrow
     if problem.formula.weight_offset:
         return 2 * u
     wide = weight is not None and FloatFormat.of(weight.dtype).precision > fmt.precision
@@ -41,7 +41,7 @@ def affine_of(exact: ExactPiece, output: FloatFormat | None, accumulation: Float
     weight, u = exact.weight, accumulation.unit_roundoff
     if weight is not None:
         weight = weight + exact.problem.formula.weight_offset
-    narrow = FloatFormat.of(exact.problem.x.dtype)
+    narrow = exact.problem.narrow
     return Affine(weight, exact.bias, narrow, output, u, product_error(exact.problem, u))
 
 
@@ -89,7 +89,7 @@ def output_intervals(
             before[name](), gate_ends(gate, reading, narrow_format), accumulation
         ).rounded(fmt)
 
-    narrow_format = FloatFormat.of(exact.problem.x.dtype)
+    narrow_format = exact.problem.narrow
     before = ungated_intervals(exact, reading, accumulation)
     found = {name: gated(name) for name in before}
     return found if reading.rounds_norm else found | {FUSED: fused}
@@ -99,7 +99,7 @@ def ungated_intervals(
     exact: ExactPiece, reading: Reading, accumulation: FloatFormat
 ) -> dict[str, Callable[[], Interval]]:
     """Return per policy how to work out what a gate multiplies: half-precision inputs only."""
-    narrow = FloatFormat.of(exact.problem.x.dtype)
+    narrow = exact.problem.narrow
     affine = affine_of(exact, None, accumulation)
 
     def stored(value: Interval) -> Interval:

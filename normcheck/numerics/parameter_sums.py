@@ -94,7 +94,7 @@ class ParameterSums:
             terms = gradients.weight_terms if wide is None else wide.weight_terms
             policy = self.weight.setdefault(prefix + FUSED, _Sum.zeros(shape))
             policy.add(piece, terms, error)
-            narrow = FloatFormat.of(self.problem.x.dtype)
+            narrow = self.problem.narrow
             if narrow.precision < self.accumulation.precision:
                 for name, accept in WEIGHT_GRADIENT_POLICIES.items():
                     if choice.excludes("grad_weight", prefix + name):

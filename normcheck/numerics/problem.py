@@ -71,6 +71,12 @@ class Problem:
     mask: Tensor | None = None
     everywhere: bool = False
 
+    @property
+    def narrow(self) -> FloatFormat:
+        """The format to which rounding policies round on the way: the input's or the output's."""
+        own = FloatFormat.of(self.x.dtype)
+        return self.output if self.output.precision < own.precision else own
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:

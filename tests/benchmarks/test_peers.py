@@ -23,7 +23,9 @@ def test_protocol(benchmark: BenchmarkFixture, protocol: Protocol) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_normcheck_quick(benchmark: BenchmarkFixture, op: str) -> None:
     def run() -> Record:
-        return normcheck.run(TWO_PASS[op].target, op=op, profile="quick", fail_fast=True)
+        return normcheck.run(
+            TWO_PASS[op].target, op=op, profile="quick", fail_fast=True, verdict_only=True
+        )
 
     record: Record = benchmark.pedantic(run, rounds=3, warmup_rounds=1)  # type: ignore[no-untyped-call]
     assert record.cases_judged

@@ -29,8 +29,7 @@ def cause_of(
     """Return the cause of the first failure; None where nothing fails, or not when repeated."""
     record = normcheck.run(
         target, op=op, dtypes=[dtype], profile=profile, properties=[prop], policies=policies,
-        fail_fast=True,
-    )  # fmt: skip
+        fail_fast=True, verdict_only=True)  # fmt: skip
     failures = [failure for check in record.checks for failure in check.failures]
     if not failures:
         return None

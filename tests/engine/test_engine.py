@@ -31,7 +31,9 @@ def rms_norm_without_gradient(x: Tensor, weight: Tensor | None, eps: float) -> T
 
 def test_events_tell_the_run_in_order() -> None:
     events: list[Event] = []
-    record = normcheck.run(rms_norm, dtypes=["float32"], profile="quick", listener=events.append)
+    record = normcheck.run(
+        rms_norm, dtypes=["float32"], profile="quick", listener=events.append, verdict_only=True
+    )
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunFinished)
     assert events[-1].record is record
@@ -44,12 +46,16 @@ def test_events_tell_the_run_in_order() -> None:
 
 
 def test_a_record_survives_json() -> None:
-    record = normcheck.run(rms_norm_wrong_from_17_columns, dtypes=["bfloat16"], profile="quick")
+    record = normcheck.run(
+        rms_norm_wrong_from_17_columns, dtypes=["bfloat16"], profile="quick", verdict_only=True
+    )
     assert Record.model_validate_json(record.to_json()) == record
 
 
 def test_a_failure_shrinks_to_the_smallest_recipe() -> None:
-    record = normcheck.run(rms_norm_wrong_from_17_columns, dtypes=["float32"], profile="quick")
+    record = normcheck.run(
+        rms_norm_wrong_from_17_columns, dtypes=["float32"], profile="quick", verdict_only=True
+    )
     (check,) = [c for c in record.checks if c.property == "forward_accuracy"]
     failure = check.failures[0]
     assert failure.case == "nc1:rms_norm/f32/1x17/plain/weight=none"
@@ -59,7 +65,11 @@ def test_a_failure_shrinks_to_the_smallest_recipe() -> None:
 
 def test_a_target_that_rounds_here_and_there_differently_fails() -> None:
     record = normcheck.run(
-        rms_norm_rounds_now_and_then, op="rms_norm", dtypes=["bfloat16"], profile="quick"
+        rms_norm_rounds_now_and_then,
+        op="rms_norm",
+        dtypes=["bfloat16"],
+        profile="quick",
+        verdict_only=True,
     )
     (check,) = [c for c in record.checks if c.property == "forward_accuracy"]
     assert check.verdict is Verdict.FAIL
@@ -68,14 +78,23 @@ def test_a_target_that_rounds_here_and_there_differently_fails() -> None:
 def test_a_declared_rounding_policy_is_the_only_one_tried() -> None:
     llama = "normcheck.properties.failure_modes.rms_norm:low_precision"
     for policy, verdict in (("rounding=fused", Verdict.PASS), ("eps=outside", Verdict.FAIL)):
-        record = normcheck.run(rms_norm, dtypes=["bfloat16"], profile="quick", policies=[policy])
+        record = normcheck.run(
+            rms_norm, dtypes=["bfloat16"], profile="quick", policies=[policy], verdict_only=True
+        )
         assert record.verdict is verdict
-    assert normcheck.run(llama, op="rms_norm", profile="quick").verdict is Verdict.FAIL
+    assert (
+        normcheck.run(llama, op="rms_norm", profile="quick", verdict_only=True).verdict
+        is Verdict.FAIL
+    )
 
 
 def test_a_target_without_gradients_passes_and_says_what_was_not_judged() -> None:
     record = normcheck.run(
-        rms_norm_without_gradient, op="rms_norm", dtypes=["float32"], profile="quick"
+        rms_norm_without_gradient,
+        op="rms_norm",
+        dtypes=["float32"],
+        profile="quick",
+        verdict_only=True,
     )
     assert record.verdict is Verdict.PASS
     (check,) = [c for c in record.checks if c.property == "gradients"]
@@ -91,8 +110,7 @@ def test_a_declared_narrower_accumulation_is_judged_as_such() -> None:
     for policies, verdict in (((), Verdict.FAIL), (("accumulation=float32",), Verdict.PASS)):
         record = normcheck.run(
             single, op="rms_norm", dtypes=["float64"], profile="quick", policies=policies,
-            properties=["forward_accuracy"],
-        )  # fmt: skip
+            properties=["forward_accuracy"], verdict_only=True)  # fmt: skip
         assert record.verdict is verdict
 
 
@@ -101,7 +119,7 @@ def test_a_target_without_eps_is_judged_at_a_declared_one() -> None:
         return rms_norm(x, weight, 1e-3)
 
     for fixed, verdict in (({}, Verdict.FAIL), ({"eps": 1e-3}, Verdict.PASS)):
-        record = normcheck.run(own, op="rms_norm", profile="quick", fixed=fixed)
+        record = normcheck.run(own, op="rms_norm", profile="quick", fixed=fixed, verdict_only=True)
         assert record.verdict is verdict
         assert "eps" in record.binding
 
@@ -110,5 +128,5 @@ def test_hypothesis_settings_of_the_user_stay_untouched() -> None:
     from hypothesis import settings
 
     before = settings.default
-    normcheck.run(rms_norm, dtypes=["float32"], profile="quick")
+    normcheck.run(rms_norm, dtypes=["float32"], profile="quick", verdict_only=True)
     assert settings.default is before

@@ -30,7 +30,9 @@ scripts = pytest.mark.parametrize("script", SCRIPTS, ids=[path.stem for path in 
 
 
 def imported(script: Path) -> set[str]:
-    found = re.findall(r"^\s*(?:import|from) (\w+)", script.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(
+        r"^\s*(?:import|from) (\w+)", script.read_text(encoding="utf-8"), re.MULTILINE
+    )
     return set(found) & set(RECORDED)
 
 

@@ -139,6 +139,7 @@ def test_exact_values_agree_with_autograd_in_float64(name: str) -> None:
         assert bool((error <= 2.0**-26 * exact[tensor].delta).all()), tensor
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_the_tangent_is_what_forward_mode_gives() -> None:
     given = sample(GROUP, torch.float64)
     problem, along = given.problem, given.along

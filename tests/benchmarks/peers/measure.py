@@ -56,6 +56,7 @@ def judged_by_normcheck(profile: str) -> Accepts:
             profile=profile,
             policies=subject.policies,
             fail_fast=True,
+            verdict_only=True,
         )
         if record.verdict not in (Verdict.PASS, Verdict.FAIL):
             raise RuntimeError(f"{subject.name} is {record.verdict}, but must be judged")

@@ -1,10 +1,14 @@
 """Flax's norms and plain JAX functions, called as the op is."""
 
+from functools import partial
+
 import jax
 from flax import linen
 from jax import numpy as jnp
 
 Shape = tuple[int, ...]
+# Compiled as a whole: XLA takes a second for the single operations of every shape.
+_compiled = partial(jax.jit, static_argnames=("normalized_shape", "eps"))
 
 
 def _flax_layer_norm(
@@ -30,6 +34,7 @@ def _flax_layer_norm(
     return y
 
 
+@_compiled
 def flax_layer_norm(
     x: jax.Array,
     normalized_shape: Shape,
@@ -41,6 +46,7 @@ def flax_layer_norm(
     return _flax_layer_norm(x, len(normalized_shape), weight, bias, eps, fast=True)
 
 
+@_compiled
 def flax_layer_norm_slow_variance(
     x: jax.Array,
     normalized_shape: Shape,
@@ -51,6 +57,7 @@ def flax_layer_norm_slow_variance(
     return _flax_layer_norm(x, len(normalized_shape), weight, bias, eps, fast=False)
 
 
+@partial(jax.jit, static_argnames="eps")
 def flax_rms_norm(x: jax.Array, weight: jax.Array | None, eps: float) -> jax.Array:
     module = linen.RMSNorm(epsilon=eps, use_scale=weight is not None)
     given = {} if weight is None else {"scale": weight}
@@ -58,12 +65,14 @@ def flax_rms_norm(x: jax.Array, weight: jax.Array | None, eps: float) -> jax.Arr
     return y
 
 
+@partial(jax.jit, static_argnames="eps")
 def rms_norm(x: jax.Array, weight: jax.Array | None, eps: float) -> jax.Array:
     values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = values * jax.lax.rsqrt(jnp.square(values).mean(-1, keepdims=True) + eps)
     return (y if weight is None else y * weight).astype(x.dtype)
 
 
+@partial(jax.jit, static_argnames="eps")
 def layer_norm(
     x: jax.Array, weight: jax.Array | None, bias: jax.Array | None, eps: float
 ) -> jax.Array:
