@@ -41,7 +41,13 @@ def _judge_alone(
     trial = Trial(materialise(case), found.executor, found.plan.policy, choice.copy())
     if found.plan.died(case.id)[0]:
         return Outcome(Status.INAPPLICABLE), trial
-    return found.prop.judge(trial), trial
+    worst = found.executor.worst
+    known = dict(worst)
+    outcome = found.prop.judge(trial)
+    # How wrong plain calls are is what the run has shown: variations of a case add nothing to it.
+    worst.clear()
+    worst.update(known)
+    return outcome, trial
 
 
 def _predicate(found: Counterexample, choice: RoundingChoice) -> Callable[[Case], bool | None]:

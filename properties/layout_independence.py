@@ -64,7 +64,9 @@ class LayoutIndependence(Property):
         for words, repeated in _broadcasts(
             trial.inputs, gradients=bool(base.gradients), overwritten=overwritten
         ):
-            probes.ask(words, Way(gradients=bool(base.gradients)), repeated)
+            way = Way(gradients=bool(base.gradients))
+            # Of the same values, written out: what they alone do is for plain calls to show.
+            probes.ask(words, way, repeated, base=trial.call(way, _written_out(repeated)))
         return probes.outcome()
 
 
@@ -109,6 +111,12 @@ def _broadcasts(
     if gradients and "mask" not in inputs.tensors:
         ones = {name: dy.new_ones(()).expand(dy.shape) for name, dy in inputs.dy.items()}
         yield "with the expanded dy that sum().backward() feeds", replace(inputs, dy=ones)
+
+
+def _written_out(inputs: Inputs) -> Inputs:
+    """The same values without a stride of 0."""
+    tensors = {name: tensor.contiguous() for name, tensor in inputs.tensors.items()}
+    return replace(inputs, tensors=tensors, dy={n: dy.contiguous() for n, dy in inputs.dy.items()})
 
 
 PROPERTY = LayoutIndependence()

@@ -252,30 +252,34 @@ def _flushed(scene: Scene, floor: float) -> Guess | None:
 
 def scaled(small: Scene, whole: Scene) -> Iterator[Hypothesis]:
     """One factor over all slices, read off the output."""
-    factor = _factor(whole)
+    factor = _factor(whole, least=2)
     if factor is not None:
         text = f"every row's scale is off by the same factor {factor:.6g}: lane count, or a divisor"
         yield Hypothesis("K14", text, _same_factor, 2)
 
 
-def _factor(scene: Scene) -> float | None:
+def _factor(scene: Scene, least: int = 1) -> float | None:
+    """The scale of the middle row, where there are so many: what is said of one row is no rule."""
     root, _ = scene.implied
     own = scene.rows(scene.exact.root)[:, 0]
     found = (root / own)[
         root.isfinite() & (own > 0) & scene.rows(scene.clean.expand(scene.x.shape))[:, 0]
     ]
-    return float(found.median()) if found.numel() else None
+    return float(found.median()) if found.numel() >= least else None
 
 
-def common_factor(scene: Scene) -> float | None:
-    """The factor by which all slices are scaled, if it is one and not 1; slices without noise."""
+def common_factor(scene: Scene, least: int = 1) -> float | None:
+    """The factor by which all slices are scaled, if it is one and not 1; slices without noise.
+
+    None where there are fewer slices than ``least``.
+    """
     root, _ = scene.implied
     own = scene.rows(scene.exact.root)[:, 0]
     granted = scene.rows(scene.own_budget.root)[:, 0] / own
     square = scene.rows(scene.x).square().mean(-1)
     plain = scene.rows(scene.exact.variance)[:, 0] > 0.1 * square
     part = (root / own - 1)[root.isfinite() & plain & (granted < 1e-4)]
-    if not part.numel():
+    if part.numel() < least:
         return None
     middle = float(part.median())
     u = scene.input_format.unit_roundoff

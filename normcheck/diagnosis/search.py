@@ -100,7 +100,8 @@ def _wrong(trial: Trial, tensor: str) -> bool:
 
 def _coherent(small: Trial, whole: Trial) -> Diagnosis | None:
     """One factor over all slices, too small for a single element to show it."""
-    factors = [common_factor(s) for t in (small, whole) if (s := _scene(t)) is not None]
+    pairs = [(s, n) for t, n in ((small, 1), (whole, 2)) if (s := _scene(t)) is not None]
+    factors = [common_factor(scene, least) for scene, least in pairs]
     if not factors or None in factors:
         return None
     text = "every row's scale is off by the same factor: lane count, or a divisor"

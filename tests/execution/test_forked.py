@@ -86,9 +86,9 @@ def test_progress_extends_the_limit() -> None:
 
 
 def test_no_child_is_left_over() -> None:
-    forked(lambda tell: None, 30.0)
+    (child,) = forked(lambda tell: tell(str(os.getpid())), 30.0).told
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(int(child), os.WNOHANG)
 
 
 def test_no_descriptor_is_left_over() -> None:
