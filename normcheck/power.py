@@ -9,8 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from normcheck import config
 from normcheck.cases.case import Case
 from normcheck.cases.materialise import Inputs, materialise
+from normcheck.config import Profile
 from normcheck.execution.executor import executor_for
 from normcheck.execution.in_process import InProcess
 from normcheck.execution.watchdog import Watchdog
@@ -112,6 +114,9 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
         if mutant.caught is None and mutant.mode.dtype not in plan.dtypes:
             reason = f"shows in {mutant.mode.dtype}, which this run has not judged"
             without.append(NotExercised(name=mutant.mode.name, reason=reason))
+        elif mutant.caught is None and _is_deeper(mutant.mode.profile, plan.profile):
+            reason = f"shows in profile {mutant.mode.profile}, and this is {plan.profile.name}"
+            without.append(NotExercised(name=mutant.mode.name, reason=reason))
         elif mutant.caught is None:
             if not mutant.mode.deadly:
                 light = [prop for prop in plan.checked() if not prop.heavy]
@@ -123,6 +128,11 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
         not_exercised=without,
         elapsed_s=time.perf_counter() - started,
     )
+
+
+def _is_deeper(profile: str, than: Profile) -> bool:
+    """Whether a profile tries what another does not."""
+    return config.profile(profile).depth > than.depth
 
 
 def _tried(mutant: Mutant, cases: Sequence[Case], properties: Sequence[Property]) -> None:
