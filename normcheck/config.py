@@ -29,6 +29,8 @@ class Profile:
         drawn: Cases that Hypothesis draws after them.
         limit: Most elements of a drawn case.
         longest: Longest slice that the envelope tries.
+        enough: Cases of a further dtype on which a property that calls in other ways is judged:
+            strides and caches seldom depend on the dtype. None for all.
         fresh_seed: Whether a run without --seed takes a new one; it is printed either way.
         time_budget_s: Seconds after which nothing more is drawn; None without a limit.
     """
@@ -38,6 +40,7 @@ class Profile:
     drawn: int
     limit: int
     longest: int = 1 << 20
+    enough: int | None = None
     fresh_seed: bool = False
     time_budget_s: float | None = None
 
@@ -45,7 +48,7 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("quick", depth=1, drawn=10, limit=1 << 11, longest=1 << 16),
+        Profile("quick", depth=1, drawn=10, limit=1 << 11, longest=1 << 16, enough=4),
         Profile("standard", depth=2, drawn=50, limit=1 << 14),
         Profile("thorough", depth=3, drawn=400, limit=1 << 17),
         Profile(

@@ -23,6 +23,7 @@ from normcheck.explore import explore
 from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.plan import Plan
 from normcheck.power import power_of, with_power
+from normcheck.properties import registry
 from normcheck.properties.property import Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
 from normcheck.record import INTERRUPTED, SCHEMA, Check, Record, Unsupported, Verdict
@@ -108,6 +109,8 @@ class _Engine:
         violated, worst = [], 0.0
         self.cases.append(case)
         for tally in lane.tallies:
+            if self._has_enough(lane, tally):
+                continue
             if self.plan.died(case.id)[0]:
                 outcome = self._death(case, tally.prop)
             else:
@@ -127,6 +130,14 @@ class _Engine:
         if violated and self.plan.fail_fast:
             self.stopped = "stopped at the first failure, as --fail-fast asks"
         return worst
+
+    def _has_enough(self, lane: _Lane, tally: Tally) -> bool:
+        """Whether a further dtype need not be called in another way once more."""
+        enough, dtypes = self.plan.profile.enough, self.plan.dtypes
+        leading = "float32" if "float32" in dtypes else dtypes[0]
+        if enough is None or lane.dtype == leading or registry.is_plain(tally.prop.name):
+            return False
+        return tally.judged >= enough
 
     def _death(self, case: Case, prop: Property) -> Outcome:
         """Say of a case in which the target ended its process what became of it."""

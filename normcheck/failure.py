@@ -131,6 +131,6 @@ def _failure(
     message = (
         failure_text(found.plan, found.prop.name, inputs, finding, failure)
         if shrunk.matters or shrunk.does_not_matter or script or cause.text
-        else one_line(found.prop.name, finding, failure)
+        else one_line(found.plan, found.prop.name, finding, failure)
     )
     return failure.model_copy(update={"message": message})

@@ -23,11 +23,15 @@ COHERENT = {"implied_statistics": "I1", "gradient_identities": "I2"}
 """Properties whose words are about plain calls, and their rules."""
 
 
-def one_line(name: str, finding: Finding, failure: Failure) -> str:
-    """Tell a failure that was not looked into."""
-    if finding.detail:
-        return f"{name}: {finding.detail}"
-    return f"{name}: {finding.tensor} is {ratio_text(failure.ratio)} over budget"
+def one_line(plan: Plan, name: str, finding: Finding, failure: Failure) -> str:
+    """Tell a failure that was not looked into, and how to see it again."""
+    what = finding.detail or f"{finding.tensor} is {ratio_text(failure.ratio)} over budget"
+    return f"{name}: {what}\n  reproduce {_again(plan, failure)}"
+
+
+def _again(plan: Plan, failure: Failure) -> str:
+    options = "".join(f" {option}" for option in plan.policy.options())
+    return f"normcheck repro {plan.adapter.text} {failure.case}{options}"
 
 
 def _number(value: float) -> str:
@@ -128,8 +132,7 @@ def failure_text(plan: Plan, name: str, inputs: Inputs, finding: Finding, failur
     if failure.likely:
         lines.append(f"  likely    {failure.likely}")
     lines.append(f"  docs      normcheck explain {name}")
-    options = "".join(f" {option}" for option in plan.policy.options())
-    again = f"normcheck repro {plan.adapter.text} {failure.case}{options}"
+    again = _again(plan, failure)
     lines.append(f"  reproduce {again}")
     script = failure.reproducer.splitlines()
     if script and len(lines) + 1 + len(script) <= MOST_LINES and max(map(len, script)) <= 160:

@@ -9,7 +9,7 @@ from pathlib import Path
 from normcheck.errors import UsageError, nearest
 from normcheck.properties.property import Property
 
-__all__ = ["find", "names"]
+__all__ = ["find", "is_plain", "names"]
 
 _NOT_PROPERTIES = {
     "property",
@@ -32,6 +32,15 @@ _FIRST = (
     "nonfinite_containment",
     "forward_determinism",
 )
+
+
+# They judge the same calls, element by element or slice by slice.
+_PLAIN = {*_FIRST, "implied_statistics", "gradient_identities"}
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a property judges plain calls, and makes none in another way."""
+    return name in _PLAIN
 
 
 @cache

@@ -54,10 +54,6 @@ class TrainInferenceAgreement(Property):
             return outcome
         if trial.inputs.op.tracks_statistics:
             return _through_buffers(trial)
-        if not isinstance(trial.adapter, ModuleAdapter):
-            # The paths with and without gradients are judged as y and y_with_gradients.
-            reason = "a function without running statistics has one mode"
-            return Outcome(Status.INAPPLICABLE, reason=reason)
         probes = Probes(trial)
         inputs = replace(trial.inputs, case=trial.inputs.case.changed(mode="eval"))
         probes.ask("in evaluation mode", Way(), inputs, trial.forward)

@@ -130,3 +130,16 @@ def test_hypothesis_settings_of_the_user_stay_untouched() -> None:
     before = settings.default
     normcheck.run(rms_norm, dtypes=["float32"], profile="quick", verdict_only=True)
     assert settings.default is before
+
+
+def test_quick_calls_a_further_dtype_in_other_ways_on_four_cases() -> None:
+    both = normcheck.run(
+        rms_norm, dtypes=["bfloat16", "float32"], profile="quick", verdict_only=True
+    )
+    alone = normcheck.run(rms_norm, dtypes=["bfloat16"], profile="quick", verdict_only=True)
+    cases = {(c.property, c.dtype): c.cases for c in both.checks}
+    assert cases["layout_independence", "bfloat16"] == 4
+    assert cases["layout_independence", "float32"] > 8
+    single = {c.property: c.cases for c in alone.checks}
+    assert single["layout_independence"] > 8, "the only dtype is the leading one"
+    assert single["forward_accuracy"] == cases["forward_accuracy", "bfloat16"]
