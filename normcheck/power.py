@@ -108,7 +108,11 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     mutants, without = mutants_of(plan)
     for mutant in mutants:
         if mutant.mode.caught_by in plan.properties:
-            _tried(mutant, cases, [registry.find(mutant.mode.caught_by)])
+            # What shows in another format or a deeper profile seldom shows here: a few cases tell.
+            mode = mutant.mode
+            here = mode.dtype in plan.dtypes and not _is_deeper(mode.profile, plan.profile)
+            met = cases if here else cases[:_TRIED_ELSEWHERE]
+            _tried(mutant, met, [registry.find(mode.caught_by)])
     missed = []
     for mutant in mutants:
         if mutant.caught is None and mutant.mode.dtype not in plan.dtypes:
@@ -150,6 +154,7 @@ def _tried(mutant: Mutant, cases: Sequence[Case], properties: Sequence[Property]
 
 
 _TRIED_BY_ALL = 40
+_TRIED_ELSEWHERE = 20
 _KEPT_ELEMENTS = 1 << 16
 _kept: dict[str, Inputs] = {}
 

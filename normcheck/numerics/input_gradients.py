@@ -205,13 +205,9 @@ def _before(
     gate, u = exact.gate, accumulation.unit_roundoff
     assert gate is not None, "asked for before the norm only"
     is_gate = name == "z"
-    factor, error = (
-        (gate.slope * exact.source, gate.slope_error * exact.source.abs())
-        if is_gate
-        else (gate.value, gate.value_error)
-    )
+    factor, error = (gate.slope, gate.slope_error) if is_gate else (gate.value, gate.value_error)
     dp = norm.value.double() if isinstance(norm.value, DoubleDouble) else norm.value
-    value: Tensor | DoubleDouble = dp * factor
+    value: Tensor | DoubleDouble = dp * factor * exact.source if is_gate else dp * factor
     if isinstance(norm.value, DoubleDouble) and gate.wide_value is not None:
         assert gate.wide_slope is not None, "worked out together"
         value = norm.value * (gate.wide_slope if is_gate else gate.wide_value)
@@ -219,7 +215,10 @@ def _before(
         value = value * exact.source if is_gate else value
     if not reading.rounds_gate:
         delta = norm.delta * (factor.abs() + error) + dp.abs() * error
-        delta = delta + 4 * u * (dp * factor).abs() + lost_products(exact, accumulation)
+        delta = delta + 4 * u * (dp * factor).abs()
+        # Last, here too: the error of a slope times a subnormal x would be zero.
+        delta = delta * exact.source.abs() if is_gate else delta
+        delta = delta + lost_products(exact, accumulation)
         return value, around(value, delta, fmt)
     narrow = exact.problem.narrow
     ends = around(dp, norm.delta, narrow)

@@ -12,8 +12,8 @@ __all__ = ["OP"]
 
 
 def _shaped(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A direction without a second dimension has nothing to be normalised over."""
-    return shape if len(shape) > 1 else None
+    """A direction without a second dimension, or an empty one, has nothing to be normalised over."""
+    return shape if len(shape) > 1 and (0 not in shape[1:] or shape[0] == 0) else None
 
 
 def _reduce(shape: tuple[int, ...], settings: Settings) -> Reduction:
