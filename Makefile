@@ -27,7 +27,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:cacheprovider
 
 # Each writes its page in docs/: minutes, on a quiet machine.
-power: $(VENV)/.dev honest
+power: $(VENV)/.dev
 	$(BIN)/python tests/engine/write_power.py
 
 honest: $(VENV)/.dev

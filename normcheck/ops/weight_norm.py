@@ -12,7 +12,7 @@ __all__ = ["OP"]
 
 
 def _shaped(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A direction without a second dimension, or an empty one, has nothing to be normalised over."""
+    """A direction without a second dimension, or an empty one, has no norm."""
     return shape if len(shape) > 1 and (0 not in shape[1:] or shape[0] == 0) else None
 
 

@@ -90,7 +90,15 @@ OTHERS = [
     Honest("batch_norm_two_pass", "batch_norm", CHANNELS),
     Honest("instance_norm_two_pass", "instance_norm", CHANNELS),
     # Their sums are serial in some layouts: docs/findings.md, "BatchNorm: serial sums".
-    Honest("batch_norm", "batch_norm", "torch.nn.functional:", SERIAL, WIDE),
+    # docs/findings.md, "BatchNorm: strided weight".
+    Honest(
+        "batch_norm",
+        "batch_norm",
+        "torch.nn.functional:",
+        SERIAL,
+        WIDE,
+        without=("layout_independence",),
+    ),
     # docs/findings.md, "InstanceNorm: gradient of a batch of one" and "Empty batches".
     Honest(
         "instance_norm",
@@ -145,8 +153,10 @@ VARIANTS = tuple(
 NEW_OPS = [
     Honest("weight_norm_two_pass", "weight_norm", NEW),
     Honest("weight_norm_scaled_magnitude", "weight_norm", NEW),
-    # docs/findings.md, "weight_norm: second derivatives".
-    Honest("weight_norm_torch", "weight_norm", NEW, without=("second_derivatives",)),
+    # docs/findings.md, "weight_norm: second derivatives" and "decomposition"; its sum is serial.
+    Honest(
+        "weight_norm_torch", "weight_norm", NEW, SERIAL, without=("second_derivatives", "compiled")
+    ),
     Honest("qk_norm_fused", "qk_norm", NEW),
     Honest("qk_norm_transformers", "qk_norm", NEW),
     Honest("qk_norm_one_plus", "qk_norm", NEW, (ONE_PLUS,)),
