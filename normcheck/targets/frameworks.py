@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -69,6 +69,24 @@ class Framework(Protocol):
         """Prepare one call; ``names`` maps the op's parameters to the target's own."""
 
 
+class _Fed(torch.autograd.Function):
+    """A scalar whose gradients by the outputs are ``dy`` itself, strides and all.
+
+    ``grad_outputs`` would do the same, but makes torch import sympy: half a second of a run.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, dy: Sequence[Tensor], *outputs: Tensor) -> Tensor:
+        """Keep what to feed back."""
+        ctx.dy = dy
+        return outputs[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """Feed it back."""
+        return (None, *ctx.dy)
+
+
 def autograd(
     outputs: Mapping[str, Tensor], dy: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -81,12 +99,8 @@ def autograd(
     attached = {name: y for name, y in outputs.items() if y.requires_grad}
     if not attached:
         raise NoGradientError("its outputs are not attached to the autograd graph")
-    found = torch.autograd.grad(
-        list(attached.values()),
-        list(leaves.values()),
-        [dy[name] for name in attached],
-        allow_unused=True,
-    )
+    fed = _Fed.apply([dy[n] for n in attached], *attached.values())  # type: ignore[no-untyped-call]
+    found = torch.autograd.grad(fed, list(leaves.values()), allow_unused=True)
     return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
 
 
