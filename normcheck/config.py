@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from normcheck.errors import UsageError, nearest
 
-__all__ = ["DEFAULT_DTYPES", "DTYPES", "PROFILES", "Profile", "dtypes", "profile"]
+__all__ = [
+    "DEFAULT_DTYPES", "DTYPES", "PROFILES", "Profile", "dtypes", "leading", "parts", "profile",
+]  # fmt: skip
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 # float64 is judged when it is asked for: kernels for accelerators seldom claim it, and many compute
@@ -67,6 +70,22 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         raise UsageError(f"profile is {name!r}, but must be known{nearest(name, PROFILES)}")
     return PROFILES[name]
+
+
+def leading(dtypes: Sequence[str]) -> str:
+    """Return the dtype that is judged in every way; see `Profile.enough`."""
+    return "float32" if "float32" in dtypes else dtypes[0]
+
+
+def parts(dtypes: Sequence[str], jobs: int, profile: Profile) -> list[tuple[str, ...]]:
+    """Share dtypes among processes, so that each has about as much to do."""
+    first = leading(dtypes)
+    # Most failure modes show in the leading dtype, and in quick most properties are judged there.
+    extra = 0.5 if profile.enough is None else 2.0
+    shares: list[list[str]] = [[] for _ in range(max(1, min(jobs, len(dtypes))))]
+    for name in sorted(dtypes, key=lambda dtype: dtype != first):
+        min(shares, key=lambda share: len(share) + extra * (first in share)).append(name)
+    return [tuple(name for name in dtypes if name in share) for share in shares]
 
 
 def dtypes(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from normcheck import environment
+from normcheck import config, environment
 from normcheck.cases.case import Case
 from normcheck.cases.corpus import corpus
 from normcheck.cases.materialise import materialise
@@ -26,7 +26,7 @@ from normcheck.power import power_of, with_power
 from normcheck.properties import registry
 from normcheck.properties.property import Finding, Outcome, Property, Status
 from normcheck.properties.trial import Trial
-from normcheck.record import INTERRUPTED, SCHEMA, Check, Record, Unsupported, Verdict
+from normcheck.record import INTERRUPTED, SCHEMA, Check, Record, Unsupported, verdict_of
 from normcheck.tally import Tally
 
 __all__ = ["execute"]
@@ -58,7 +58,7 @@ class _Engine:
 
     def run(self) -> list[Check]:
         lanes = [
-            _Lane(dtype, [Tally(p) for p in self.plan.checked(dtype)]) for dtype in self.plan.dtypes
+            _Lane(dtype, [Tally(p) for p in self.plan.checked(dtype)]) for dtype in self.plan.here
         ]
         try:
             # What has broken kernels before comes first in every dtype: most faults show there.
@@ -133,9 +133,9 @@ class _Engine:
 
     def _has_enough(self, lane: _Lane, tally: Tally) -> bool:
         """Whether a further dtype need not be called in another way once more."""
-        enough, dtypes = self.plan.profile.enough, self.plan.dtypes
-        leading = "float32" if "float32" in dtypes else dtypes[0]
-        if enough is None or lane.dtype == leading or registry.is_plain(tally.prop.name):
+        enough = self.plan.profile.enough
+        leads = lane.dtype == config.leading(self.plan.dtypes)
+        if enough is None or leads or registry.is_plain(tally.prop.name):
             return False
         return tally.judged >= enough
 
@@ -190,9 +190,9 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     """Run, and write down how it went."""
     plan, listener = engine.plan, engine.tell
     _probe(engine)
-    ids = tuple(plan.check_id(d, p.name) for d in plan.dtypes for p in plan.checked(d))
-    tables = sum(len(corpus(plan.adapter.op, d, plan.profile.depth)) for d in plan.dtypes)
-    cases = tables + len(plan.dtypes) * plan.profile.drawn
+    ids = tuple(plan.check_id(d, p.name) for d in plan.here for p in plan.checked(d))
+    tables = sum(len(corpus(plan.adapter.op, d, plan.profile.depth)) for d in plan.here)
+    cases = tables + len(plan.here) * plan.profile.drawn
     adapter = plan.adapter
     binding, notes = adapter.binding.describe(), adapter.notes
     listener(RunStarted(adapter.text, adapter.op.name, binding, notes, ids, cases))
@@ -204,7 +204,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
         limits = envelope(plan, engine.executor, plan.profile.longest)
     record = Record(
         schema=SCHEMA,
-        verdict=_verdict(checks, engine.stopped),
+        verdict=verdict_of(checks, engine.stopped),
         target=adapter.text,
         op=adapter.op.name,
         binding=binding,
@@ -230,15 +230,6 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     )
     listener(RunFinished(record))
     return record
-
-
-def _verdict(checks: list[Check], stopped: str) -> Verdict:
-    verdicts = {check.verdict for check in checks}
-    if Verdict.FAIL in verdicts:
-        return Verdict.FAIL
-    if stopped == INTERRUPTED:
-        return Verdict.NOT_JUDGED  # half a run that found nothing is not green
-    return Verdict.PASS if Verdict.PASS in verdicts else Verdict.NOT_JUDGED
 
 
 def _probe(engine: _Engine) -> None:

@@ -56,6 +56,8 @@ def envelope(plan: Plan, executor: InProcess, longest: int = 1 << 20) -> list[Li
         longest: Most elements of one slice that are tried.
     """
     dtype = "float32" if "float32" in plan.dtypes else plan.dtypes[-1]
+    if dtype not in plan.here:
+        return []
     return [_limit(plan, executor, axis, dtype) for axis in _axes(plan, dtype, longest)]
 
 

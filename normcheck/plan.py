@@ -34,6 +34,7 @@ class Plan:
         deaths: Cases in which the target has ended its process, each with the property that was
             being judged and how it ended; they are not called again.
         verdict_only: Whether power and envelope are left out.
+        part: The dtypes that this process judges, where several share a run; empty for all.
     """
 
     adapter: Adapter
@@ -48,6 +49,12 @@ class Plan:
     command: str = ""
     deaths: tuple[tuple[str, str, str], ...] = ()
     verdict_only: bool = False
+    part: tuple[str, ...] = ()
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The dtypes that this process judges, in order."""
+        return self.part or self.dtypes
 
     def died(self, case: str) -> tuple[str, str]:
         """Return the property and the manner of a death in a case, two empty texts without."""

@@ -5,9 +5,13 @@ A check that lets its own failure modes through on these cases has shown nothing
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from normcheck import config
 from normcheck.cases.case import Case
@@ -67,13 +71,20 @@ class Mutant:
                 return
 
 
+def _lane(mode: FailureMode, plan: Plan) -> str:
+    """Return the dtype on whose cases a failure mode is judged: where it shows, if it is there."""
+    return mode.dtype if mode.dtype in plan.dtypes else config.leading(plan.dtypes)
+
+
 def mutants_of(plan: Plan) -> tuple[list[Mutant], list[NotExercised]]:
-    """Return the op's failure modes ready to be judged, and what cannot be."""
+    """Return the failure modes that are judged in this part of a run, and what cannot be."""
     default, declared = Policy(), plan.policy.declared()
     kept = {n: getattr(default, n) for n in _CONVENTIONS if hasattr(default, n)}
     policy = replace(plan.policy, **kept)
     found, without = [], []
     for mode in catalogue.of_op(plan.adapter.op.name):
+        if _lane(mode, plan) not in plan.here:
+            continue
         missing = [p for p in mode.policies if not _declared(p, declared)]
         if missing:
             reason = f"claimed only with --policy {', '.join(missing)}"
@@ -97,8 +108,8 @@ def _declared(policy: str, declared: dict[str, str]) -> bool:
 def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     """Judge the op's failure modes on the cases of a run.
 
-    Each is judged by the property that must catch it, where the run has that property, on the cases
-    in their order until it is caught; what is left is tried by all properties.
+    Each is judged on the cases of the dtype in which it shows, by the property that must catch it,
+    where the run has that property, until it is caught; what is left is tried by all properties.
 
     Args:
         plan: The run.
@@ -106,13 +117,14 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     """
     started = time.perf_counter()
     mutants, without = mutants_of(plan)
+    lanes = {d: [case for case in cases if case.dtype == d] for d in plan.here}
     for mutant in mutants:
         if mutant.mode.caught_by in plan.properties:
             # What shows in another format or a deeper profile seldom shows here: a few cases tell.
             mode = mutant.mode
             here = mode.dtype in plan.dtypes and not _is_deeper(mode.profile, plan.profile)
-            met = cases if here else cases[:_TRIED_ELSEWHERE]
-            _tried(mutant, met, [registry.find(mode.caught_by)])
+            met = lanes[_lane(mode, plan)]
+            _tried(mutant, met if here else met[:_TRIED_ELSEWHERE], [registry.find(mode.caught_by)])
     missed = []
     for mutant in mutants:
         if mutant.caught is None and mutant.mode.dtype not in plan.dtypes:
@@ -124,12 +136,12 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
         elif mutant.caught is None:
             if not mutant.mode.deadly:
                 light = [prop for prop in plan.checked() if not prop.heavy]
-                _tried(mutant, cases[:_TRIED_BY_ALL], light)
+                _tried(mutant, lanes[mutant.mode.dtype][:_TRIED_BY_ALL], light)
             missed += [] if mutant.caught else [mutant.mode.name]
     return Power(
-        caught=[mutant.caught for mutant in mutants if mutant.caught],
-        missed=missed,
-        not_exercised=without,
+        caught=sorted((m.caught for m in mutants if m.caught), key=lambda found: found.mode),
+        missed=sorted(missed),
+        not_exercised=sorted(without, key=lambda each: each.name),
         elapsed_s=time.perf_counter() - started,
     )
 
@@ -143,14 +155,27 @@ def _tried(mutant: Mutant, cases: Sequence[Case], properties: Sequence[Property]
     """Let a mutant meet cases until it is caught; where it is known to be caught, first."""
     known = first_cases().get(mutant.mode.name, [])
 
-    def order(case: Case) -> tuple[int, bool]:
-        place = known.index(case.id) if case.id in known else len(known)
-        return place, case.dtype != mutant.mode.dtype
+    def order(case: Case) -> int:
+        return known.index(case.id) if case.id in known else len(known)
 
-    for case in sorted(cases, key=order):
-        mutant.meets(_built(case), properties)
-        if mutant.caught:
-            return
+    with _seeded(mutant.mode.name):
+        for case in sorted(cases, key=order):
+            mutant.meets(_built(case), properties)
+            if mutant.caught:
+                return
+
+
+@contextmanager
+def _seeded(name: str) -> Iterator[None]:
+    """Let a mutant that draws do the same in every run, and give back the caller's generators."""
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(name)
+        torch.manual_seed(random.getrandbits(32))
+        try:
+            yield
+        finally:
+            random.setstate(state)
 
 
 _TRIED_BY_ALL = 40
@@ -172,8 +197,8 @@ def _built(case: Case) -> Inputs:
 
 def with_power(checks: Sequence[Check], power: Power) -> list[Check]:
     """Take back every pass of a check that would have let all of its own failure modes through."""
-    modes = {mode.name: mode.caught_by for mode in catalogue.modes()}
-    caught = {found.property for found in power.caught}
+    modes = {mode.name: (mode.caught_by, mode.dtype) for mode in catalogue.modes()}
+    caught = {(found.property, Case.parse(found.case).dtype) for found in power.caught}
     missed = {modes[name] for name in power.missed}
     idle = missed - caught
     return [
@@ -183,7 +208,7 @@ def with_power(checks: Sequence[Check], power: Power) -> list[Check]:
                 "reason": "would have caught none of its own failure modes on these cases",
             }
         )
-        if check.verdict is Verdict.PASS and check.property in idle
+        if check.verdict is Verdict.PASS and (check.property, check.dtype) in idle
         else check
         for check in checks
     ]

@@ -6,6 +6,7 @@ comes from one field. The JSON Schema is committed as docs/record.schema.json.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,6 +30,7 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "read",
+    "verdict_of",
 ]
 
 SCHEMA = "normcheck/run/1"
@@ -232,6 +234,16 @@ class Record(_Model):
     def to_json(self) -> str:
         """Return the document, keys in the order of the model."""
         return self.model_dump_json(by_alias=True, indent=2)
+
+
+def verdict_of(checks: Sequence[Check], incomplete: str) -> Verdict:
+    """Return the verdict of a run: it fails as soon as one check does."""
+    verdicts = {check.verdict for check in checks}
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    if incomplete == INTERRUPTED:
+        return Verdict.NOT_JUDGED  # half a run that found nothing is not green
+    return Verdict.PASS if Verdict.PASS in verdicts else Verdict.NOT_JUDGED
 
 
 def read(path: Path) -> Record:

@@ -163,12 +163,12 @@ class Probes:
             if tensor in self.blamed:
                 continue
             policy, found = choice.choose(tensor, offered)
-            if found.worst is None:
+            if found.worst is None or 1.0 < found.ratio <= self.trial.plain_ratio(tensor):
                 continue
             self.held += 1
             if self.worst is None or found.ratio > self.worst.ratio:
                 self.worst = found.worst
-                if found.ratio > max(1.0, self.trial.plain_ratio(tensor)):
+                if found.ratio > 1.0:
                     counts = found.violations, found.judged
                     self.finding = Finding(tensor, words, found.worst, policy, *counts, call=call)
 

@@ -27,8 +27,9 @@ _BROKEN = ("broken", "normcheck.properties.failure_modes.layer_norm:one_pass_var
 def command(output: Path) -> int:
     """Judge torch's rms_norm and layer_norm, and a broken kernel, and write HTML reports."""
     import normcheck
-    from normcheck.cli.judging import Request, judge_for_cli
-    from normcheck.cli.streams import stdout_to_stderr
+    from normcheck.cli.judging import Request
+    from normcheck.cli.processes import judged
+    from normcheck.cli.progress import Listener
     from normcheck.config import DEFAULT_DTYPES
     from normcheck.record import Verdict
     from normcheck.reports.html import render
@@ -39,8 +40,7 @@ def command(output: Path) -> int:
     for name, target in (*_HONEST, _BROKEN):
         op = "layer_norm" if name == "broken" else name
         request = Request(target=target, op=op, dtype=",".join(DEFAULT_DTYPES), profile="quick")
-        with stdout_to_stderr():
-            record = judge_for_cli(request, quiet=True)
+        record = judged(request.checked(), Listener(quiet=True), jobs=len(DEFAULT_DTYPES))
         verdicts[name] = record.verdict
         (output / f"{name}.html").write_text(render(record), encoding="utf-8")
         click.echo(_told(record))

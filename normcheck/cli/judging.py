@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from normcheck.cli.progress import Listener
+from normcheck.events import Event
 from normcheck.record import SCHEMA, Environment, Record, Verdict
 
 __all__ = ["Request", "judge_for_cli"]
@@ -30,6 +31,32 @@ class Request:
     timeout_s: float = 60.0
     verdict_only: bool = False
     deaths: tuple[tuple[str, str, str], ...] = ()
+    part: tuple[str, ...] = ()
+
+    def checked(self) -> Request:
+        """Return it with its words read and a seed, before the seconds that torch takes.
+
+        Raises:
+            UsageError: A word is unknown; the message names the nearest valid one.
+        """
+        from normcheck import config
+        from normcheck.ops import catalogue
+        from normcheck.policy import Policy
+        from normcheck.properties import registry
+
+        profile = config.profile(self.profile)
+        dtypes = config.dtypes(self.dtype)
+        Policy.parse(self.policies)
+        op = self.op or catalogue.guess(self.target)
+        if op not in catalogue.names():
+            catalogue.find(op)
+        for name in self.properties:
+            if name not in registry.names():
+                registry.find(name)
+        # All processes of a run draw from one seed.
+        fresh = secrets.randbelow(2**31) if profile.fresh_seed else None
+        seed = fresh if self.seed is None else self.seed
+        return replace(self, op=op, dtype=",".join(dtypes), seed=seed)
 
     def refusal(self, why: str, *, failed: bool = False) -> str:
         """Return the record of a run that did not take place, or that the target ended."""
@@ -79,43 +106,33 @@ def _bare_environment() -> Environment:
 
 def judge_for_cli(
     request: Request,
-    *,
-    quiet: bool,
+    listener: Callable[[Event], None],
     hung: Callable[[str], None] | None = None,
     noted: Callable[[str, str], None] | None = None,
 ) -> Record:
-    """Plan and run what was asked for, telling a person on stderr.
+    """Plan and run what was asked for, or this process's part of it.
+
+    Args:
+        request: What was asked for; its words have been checked.
+        listener: Told of everything as it happens.
+        hung: Given a sentence when a call cannot be interrupted; from a thread.
+        noted: Called with a case id and a property before each call.
 
     Raises:
-        NormcheckError: The request is wrong, or the target cannot be judged.
+        NormcheckError: The target cannot be judged.
     """
-    # Wrong words are told before the seconds that importing torch takes.
-    from normcheck import config
-    from normcheck.ops import catalogue
-    from normcheck.policy import Policy
-    from normcheck.properties import registry
-
-    config.profile(request.profile)
-    dtypes = config.dtypes(request.dtype)
-    Policy.parse(request.policies)
-    op = request.op or catalogue.guess(request.target)
-    if op not in catalogue.names():
-        catalogue.find(op)
-    for name in request.properties:
-        if name not in registry.names():
-            registry.find(name)
-
     from normcheck.api import make_plan
     from normcheck.engine import execute
 
     plan = make_plan(
-        request.target, op=op, dtypes=dtypes, on=request.device, profile=request.profile,
+        request.target, op=request.op, dtypes=request.dtype.split(","),
+        on=request.device, profile=request.profile,
         policies=request.policies, fixed=request.fixed, framework=request.framework,
         properties=request.properties, seed=request.seed, fail_fast=request.fail_fast,
         timeout_s=request.timeout_s, verdict_only=request.verdict_only,
     )  # fmt: skip
 
-    plan = replace(plan, deaths=request.deaths)
+    plan = replace(plan, deaths=request.deaths, part=request.part)
 
     def abandon(case: str) -> None:
         if hung is not None:
@@ -124,5 +141,4 @@ def judge_for_cli(
                 "and could not be interrupted"
             )
 
-    with Listener(quiet=quiet) as listener:
-        return execute(plan, listener, abandon, noted)
+    return execute(plan, listener, abandon, noted)

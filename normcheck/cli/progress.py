@@ -28,6 +28,7 @@ class Listener:
         self.quiet = quiet
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._cases = 0
 
     def __enter__(self) -> Listener:
         if not self.quiet and sys.stderr.isatty() and not os.environ.get("CI"):
@@ -54,11 +55,7 @@ class Listener:
             return
         match event:
             case RunStarted():
-                self._say(f"{event.target} as {event.op}: {event.binding}")
-                for note in event.notes:
-                    self._say(f"  note: {note}")
-                if self._progress is not None:
-                    self._task = self._progress.add_task("judging", total=event.cases)
+                self._started(event)
             case CaseJudged():
                 if self._progress is not None and self._task is not None:
                     self._progress.update(self._task, advance=1, description=event.dtype)
@@ -67,6 +64,18 @@ class Listener:
                 glyph = _GLYPHS[check.verdict]
                 ratio = ratio_text(check.worst_ratio) if check.worst_ratio else ""
                 self._say(f"  {glyph} {check.id}  {check.cases} cases  {ratio}".rstrip())
+
+    def _started(self, event: RunStarted) -> None:
+        """Tell it once, however many processes share the run."""
+        if self._cases == 0:
+            self._say(f"{event.target} as {event.op}: {event.binding}")
+            for note in event.notes:
+                self._say(f"  note: {note}")
+        self._cases += event.cases
+        if self._progress is not None and self._task is None:
+            self._task = self._progress.add_task("judging", total=self._cases)
+        elif self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=self._cases)
 
     def _say(self, text: str) -> None:
         if self._progress is not None:

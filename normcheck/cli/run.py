@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from normcheck.cli.child import Page, in_child
 from normcheck.cli.options import fixed_values, target_options
-from normcheck.cli.streams import stdout_to_stderr
 from normcheck.config import DEFAULT_DTYPES, PROFILES
-from normcheck.errors import TargetError
 
 if TYPE_CHECKING:
-    from normcheck.cli.judging import Request
+    from normcheck.record import Record
 
 __all__ = ["command"]
-
-# A target that ends its process in more cases than these is not worth starting again.
-MOST_DEATHS = 8
 
 
 _HELP = """Judge TARGET: package.module:callable, path/file.py:callable, or an nn.Module class.
@@ -50,16 +41,22 @@ normcheck run kernels.py:my_layer_norm --dtype float32,bfloat16 --html report.ht
 @click.option("--json", "json_to", metavar="FILE|-", help="Write the record as JSON; - is stdout.")
 @click.option("--html", "html_to", metavar="FILE", help="Write an HTML report.")
 @click.option("--markdown", "markdown_to", metavar="FILE", help="Write a Markdown summary.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1),
+    help="Processes that share the dtypes.  [default: one per core; 1 for a GPU or --fail-fast]",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @target_options
 def command(
     target: str, op: str | None, dtype: str, profile: str, properties: tuple[str, ...],
     seed: int | None, fail_fast: bool, verdict_only: bool, json_to: str | None, html_to: str | None,
-    markdown_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
+    markdown_to: str | None, jobs: int | None, quiet: bool, device: str, policies: tuple[str, ...],
     fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
     """Judge one target; the words of the command line as typed."""
     from normcheck.cli.judging import Request
+    from normcheck.cli.processes import DiedError, default_jobs, judged
+    from normcheck.cli.progress import Listener
 
     request = Request(
         target=target, op=op, dtype=dtype, profile=profile, properties=properties, seed=seed,
@@ -68,52 +65,13 @@ def command(
     )  # fmt: skip
     outlets = Outlets(json_to, html_to, markdown_to)
     outlets.check()
-
-    return _guarded(request, outlets, quiet=quiet)
-
-
-def _guarded(request: Request, outlets: Outlets, *, quiet: bool) -> int:
-    """Judge in a child process; where the target ends it, judge the rest in another."""
-
-    def died(case: str, prop: str, how: str) -> int:
-        """Go on without a case that ends the process; or last words of the parent."""
-        if prop and len(request.deaths) < MOST_DEATHS:
-            click.echo(f"normcheck: the process ended ({how}) on {case}; going on", err=True)
-            deaths = (*request.deaths, (case, prop, how))
-            return _guarded(replace(request, deaths=deaths), outlets, quiet=quiet)
-        where = f" on {case}" if case else " when it was imported"
-        text = f"{request.target} ended the process ({how}){where}"
-        outlets.refused(request.refusal(text, failed=True))
-        click.echo(f"normcheck: {text}", err=True)
-        return 1
-
-    return in_child(lambda page: _work(request, outlets, page, quiet=quiet), died)
-
-
-def _work(request: Request, outlets: Outlets, page: Page, *, quiet: bool) -> int:
-    """Judge, and write the record whatever happens."""
-    from normcheck.cli.judging import judge_for_cli
-
-    saved = os.dup(1)
-
-    def hung(text: str) -> None:
-        """Last words from a thread: the call cannot be stopped, so the process is."""
-        os.dup2(saved, 1)
-        outlets.refused(request.refusal(text))
-        click.echo(f"normcheck: {text}", err=True)
-        sys.stdout.flush()
-        page.finish()
-        os._exit(TargetError.exit_status)
-
     try:
-        with stdout_to_stderr():
-            record = judge_for_cli(request, quiet=quiet, hung=hung, noted=page.note)
+        request = request.checked()
+        record = judged(request, Listener(quiet=quiet), jobs or default_jobs(request))
     except Exception as error:
-        outlets.refused(request.refusal(str(error)))
+        outlets.refused(request.refusal(str(error), failed=isinstance(error, DiedError)))
         raise
-    finally:
-        os.close(saved)
-    return outlets.finish(record.to_json())
+    return outlets.finish(record)
 
 
 class Outlets:
@@ -143,13 +101,12 @@ class Outlets:
         elif self.json_to:
             Path(self.json_to).write_text(document + "\n", encoding="utf-8")
 
-    def finish(self, document: str) -> int:
+    def finish(self, record: Record) -> int:
         """Write every view of the record, and return the exit status."""
-        from normcheck.record import INTERRUPTED, Record, Verdict
+        from normcheck.record import INTERRUPTED, Verdict
         from normcheck.reports.text import markdown, summary
 
-        record = Record.model_validate_json(document)
-        self._json(document)
+        self._json(record.to_json())
         if self.markdown_to:
             Path(self.markdown_to).write_text(markdown(record), encoding="utf-8")
         if self.html_to:
@@ -168,11 +125,8 @@ class Outlets:
         return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NOT_JUDGED: 4}[record.verdict]
 
 
-def _why_not(record: object) -> str:
+def _why_not(record: Record) -> str:
     """Say in one line why nothing was judged."""
-    from normcheck.record import Record
-
-    assert isinstance(record, Record)
     refusals = [u.message for u in record.unsupported]
     why = refusals[0] if refusals else record.incomplete or "no case of this run applies"
     return f"{record.target} was not judged: {why}"

@@ -22,7 +22,7 @@ from normcheck.numerics.coherent_budget import (
     expected_output,
     reading_of,
 )
-from normcheck.numerics.comparison import Worst
+from normcheck.numerics.comparison import Worst, unravelled
 from normcheck.numerics.double_double import DoubleDouble
 from normcheck.numerics.exact_piece import ExactPiece
 from normcheck.numerics.formats import FloatFormat
@@ -164,8 +164,7 @@ def _judged(
     peaks = [float(ratio.max()) for ratio in ratios]
     which = peaks.index(max(peaks))
     wrong = torch.stack([*ratios[:-1], ratios[-1].amax(over, keepdim=True)]).amax(0) > 1.0
-    place = torch.unravel_index(ratios[which].argmax(), ratios[which].shape)
-    here = tuple(int(i) for i in place)
+    here = unravelled(int(ratios[which].argmax()), ratios[which].shape)
     at = tuple(0 if axis in over else i for axis, i in enumerate(here))
     if which == len(expected.directions):
         kind, given, room = REST, found.rest[here], found.rest_allowed[here]
@@ -192,8 +191,8 @@ def _telling(
     inside = tuple(slice(None) if axis in over else i for axis, i in enumerate(at))
     moved, off = direction.basis[inside], error[inside]
     beyond = off * torch.sign(given * moved) - room * moved.abs()
-    place = iter(torch.unravel_index(beyond.argmax(), beyond.shape))
-    return tuple(int(next(place)) if axis in over else i for axis, i in enumerate(at))
+    place = iter(unravelled(int(beyond.argmax()), beyond.shape))
+    return tuple(next(place) if axis in over else i for axis, i in enumerate(at))
 
 
 def _worst(

@@ -7,12 +7,14 @@ A correctly rounded result is within 0.5 ulp of the reference, whatever its magn
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from normcheck.numerics.formats import FloatFormat
 
-__all__ = ["ulp"]
+__all__ = ["spacing", "ulp"]
 
 
 def ulp(x: Tensor, fmt: FloatFormat) -> Tensor:
@@ -36,3 +38,10 @@ def ulp(x: Tensor, fmt: FloatFormat) -> Tensor:
     exponent = exponent.clamp(fmt.min_exponent, fmt.max_exponent)
     # exp2 of an integer is exact, but ldexp of one is exact by definition, subnormals included.
     return torch.ldexp(torch.ones_like(x), exponent - (fmt.precision - 1))
+
+
+def spacing(x: float, fmt: FloatFormat) -> float:
+    """Return the spacing of ``fmt`` at one number, as `ulp` does for a tensor."""
+    exponent = math.frexp(x)[1] - 1 if x and math.isfinite(x) else fmt.min_exponent
+    exponent = max(fmt.min_exponent, min(fmt.max_exponent, exponent))
+    return math.ldexp(1.0, exponent - (fmt.precision - 1))

@@ -91,6 +91,14 @@ def layer_norm_dies(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
     os._exit(0)
 
 
+def layer_norm_dies_on_wide_bfloat16(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    if x.dtype == torch.bfloat16 and x.shape[-1] > 1000:
+        os._exit(7)
+    return layer_norm(x, weight, bias, eps)
+
+
 def layer_norm_crashes(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     os.kill(os.getpid(), signal.SIGSEGV)
     return x

@@ -218,7 +218,7 @@ def test_an_interrupted_run_leaves_what_it_judged(tmp_path: Path) -> None:
     assert started.stderr is not None
     # The first line tells the binding: from here on cases are being judged.
     assert "layer_norm" in started.stderr.readline()
-    time.sleep(1.0)
+    time.sleep(5.0)
     started.send_signal(signal.SIGINT)
     started.communicate(timeout=60)
     record = Record.model_validate_json((tmp_path / "partial.json").read_text())

@@ -75,7 +75,9 @@ def test_a_failure_without_power_stays_a_failure() -> None:
 
 def test_some_power_is_enough() -> None:
     name = "layer_norm_eps_outside"
-    caught = Caught(mode=name, kind="K05", property="forward_accuracy", case="nc1:x")
+    caught = Caught(
+        mode=name, kind="K05", property="forward_accuracy", case="nc1:layer_norm/f32/4x8/plain"
+    )
     power = Power(caught=[caught], missed=["layer_norm_eps_ignored"])
     (kept,) = with_power([check_of("forward_accuracy")], power)
     assert kept.verdict is Verdict.PASS

@@ -36,6 +36,8 @@ def assert_passes(honest: Honest, profile: str = "quick", dtypes: tuple[str, ...
     assert failing(record) == []
     assert record.verdict is Verdict.PASS
     assert not record.incomplete
+    passing = [check for check in record.checks if check.verdict is Verdict.PASS]
+    assert [check.id for check in passing if check.worst_ratio > 1.0] == []
 
 
 def by_id(found: list[Honest]) -> pytest.MarkDecorator:
@@ -44,7 +46,7 @@ def by_id(found: list[Honest]) -> pytest.MarkDecorator:
 
 @by_id(LAYER + RMS + RESIDUAL + OTHERS + NEW_OPS)
 def test_an_honest_implementation_passes(honest: Honest) -> None:
-    """Each in two of its formats, by turns; `make power` has all of them in all, in standard."""
+    """Each in two of its formats, by turns; `make honest` has all of them in all, in standard."""
     everyone = LAYER + RMS + RESIDUAL + OTHERS + NEW_OPS
     odd = everyone.index(honest) % 2
     assert_passes(honest, dtypes=honest.dtypes[odd::2])
