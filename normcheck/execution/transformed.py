@@ -20,7 +20,7 @@ from normcheck.execution.observation import Observation
 from normcheck.execution.session import Session
 from normcheck.execution.way import Way
 from normcheck.targets.adapter import Adapter, FunctionAdapter
-from normcheck.targets.frameworks import NoGradientError, Torch, TorchCall
+from normcheck.targets.frameworks import NoGradientError, Torch, TorchCall, autograd, fed
 
 __all__ = ["Transformed", "directions", "framework_name", "takes_parameters", "without_buffers"]
 
@@ -98,7 +98,12 @@ class Transformed(Session):
         return self._observed(lambda: self._quietly(lambda: step(along)))
 
     def mapped(
-        self, batch: Mapping[str, Tensor], axis: int, dy: Mapping[str, Tensor] | None = None
+        self,
+        batch: Mapping[str, Tensor],
+        axis: int,
+        dy: Mapping[str, Tensor] | None = None,
+        *,
+        functional: bool = False,
     ) -> Observation:
         """Call with a batch of tensors at once, through ``torch.func.vmap``.
 
@@ -107,8 +112,11 @@ class Transformed(Session):
             axis: Where that dimension is; it comes first in what is returned.
             dy: Per output, a batch of gradients to feed back, likewise; then the gradients by the
                 tensors of ``batch`` are returned too.
+            functional: Whether to differentiate each of the batch, by ``torch.func.vjp``, rather
+                than the batch as a whole. The first time, torch imports its compiler for it.
         """
-        return self._observed(lambda: self._quietly(lambda: self._mapped(batch, axis, dy or {})))
+        step = self._mapped_pull if functional else self._mapped
+        return self._observed(lambda: self._quietly(lambda: step(batch, axis, dy or {})))
 
     def _quietly(self, step: Callable[[], dict[str, dict[str, Tensor]]]) -> Any:
         """Warnings of torch about slow fallbacks are no answer of the target."""
@@ -142,8 +150,9 @@ class Transformed(Session):
         if not y.requires_grad:
             raise NoGradientError("its outputs are not attached to the autograd graph")
         dy = self._dy["y"].tensor.detach().clone().requires_grad_()
+        # The product's gradient by y is dy, and depends on dy as a fed gradient would.
         first = torch.autograd.grad(
-            y, list(leaves.values()), dy, create_graph=True, allow_unused=True
+            (y * dy).sum(), list(leaves.values()), create_graph=True, allow_unused=True
         )
         usable = {
             n: g for n, g in zip(leaves, first, strict=True) if g is not None and g.requires_grad
@@ -153,10 +162,8 @@ class Transformed(Session):
         self.attached = tuple(usable)
         # Everything is run through, not only what leads to the tensors: there once_differentiable
         # raises, and torch.autograd.grad would pass it by.
-        torch.autograd.backward(
-            list(usable.values()),
-            [along[n].to(g.device).reshape(g.shape) for n, g in usable.items()],
-        )
+        directions = [along[n].to(g.device).reshape(g.shape) for n, g in usable.items()]
+        fed(directions, list(usable.values())).backward()  # type: ignore[no-untyped-call]
         wanted = {**leaves, "dy": dy}
         found = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in wanted.items()}
         for tensor in wanted.values():
@@ -185,19 +192,30 @@ class Transformed(Session):
         self, batch: Mapping[str, Tensor], axis: int, dy: Mapping[str, Tensor]
     ) -> dict[str, dict[str, Tensor]]:
         names, given = self._placed_like(batch)
-        function = self._function(names)
+        leaves = [t.detach().requires_grad_() if dy else t for t in given]
+        outputs = torch.func.vmap(self._function(names), axis)(*leaves)
         if not dy:
-            return {"outputs": _copied(torch.func.vmap(function, axis)(*given))}
+            return {"outputs": _copied(outputs)}
+        found = autograd(outputs, self._on_device(dy), dict(zip(names, leaves, strict=True)))
+        return {"outputs": _copied(outputs), "gradients": _copied(found)}
+
+    def _mapped_pull(
+        self, batch: Mapping[str, Tensor], axis: int, dy: Mapping[str, Tensor]
+    ) -> dict[str, dict[str, Tensor]]:
+        names, given = self._placed_like(batch)
+        function = self._function(names)
 
         def differentiated(fed: dict[str, Tensor], *one: Tensor) -> Any:
             outputs, pull = torch.func.vjp(function, *one)[:2]
             return outputs, pull(fed)
 
-        fed = {n: t.to(self.executor.device) for n, t in dy.items()}
         mapped = torch.func.vmap(differentiated, (0, *(axis for _ in names)))
-        outputs, gradients = mapped(fed, *given)
+        outputs, gradients = mapped(self._on_device(dy), *given)
         found = dict(zip(names, gradients, strict=True))
         return {"outputs": _copied(outputs), "gradients": _copied(found)}
+
+    def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: t.to(self.executor.device) for name, t in tensors.items()}
 
 
 def _tangent(dual: Tensor) -> Tensor | None:

@@ -20,6 +20,8 @@ __all__ = [
     "Framework",
     "NoGradientError",
     "TorchCall",
+    "autograd",
+    "fed",
     "framework_of",
     "named_framework",
 ]
@@ -69,11 +71,17 @@ class Framework(Protocol):
         """Prepare one call; ``names`` maps the op's parameters to the target's own."""
 
 
-class _Fed(torch.autograd.Function):
-    """A scalar whose gradients by the outputs are ``dy`` itself, strides and all.
+def fed(dy: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """Return a scalar whose gradients by the outputs are ``dy`` itself, strides and all.
 
     ``grad_outputs`` would do the same, but makes torch import sympy: half a second of a run.
     """
+    loss: Tensor = _Fed.apply(dy, *outputs)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Fed(torch.autograd.Function):
+    """What `fed` puts at the end of the graph."""
 
     @staticmethod
     def forward(ctx: Any, dy: Sequence[Tensor], *outputs: Tensor) -> Tensor:
@@ -99,8 +107,8 @@ def autograd(
     attached = {name: y for name, y in outputs.items() if y.requires_grad}
     if not attached:
         raise NoGradientError("its outputs are not attached to the autograd graph")
-    fed = _Fed.apply([dy[n] for n in attached], *attached.values())  # type: ignore[no-untyped-call]
-    found = torch.autograd.grad(fed, list(leaves.values()), allow_unused=True)
+    loss = fed([dy[name] for name in attached], list(attached.values()))
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
 
 

@@ -15,6 +15,8 @@ HONEST = Path(__file__).parent.parent / "honest"
 IMPLEMENTATIONS, CHANNELS = f"{HONEST / 'implementations.py'}:", f"{HONEST / 'channels.py'}:"
 CASE = "nc1:rms_norm/{}/6x64/calm/seed=10"
 BARE = "nc1:rms_norm/{}/33x8/calm/weight=none/seed=6"
+# Of the standard tables: there each is differentiated by itself, too.
+DEEPER = "nc1:rms_norm/{}/33x8/calm/weight=none/seed=46"
 Affine = Tensor | None
 Dims = tuple[int | None, ...]
 
@@ -99,6 +101,23 @@ class WrongGradient(Own):
         return WrongGradient.apply(x.movedim(dims[0], 0), eps), 0  # type: ignore[no-untyped-call]
 
 
+class _Mixed(Own):
+    """Right forward; backward mixes the samples of what it takes for one batch."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        x = ctx.saved_tensors[0]
+        root = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        return root * (g - x * root * (g * x * root).mean((0, -1), keepdim=True)), None
+
+
+class WrongBatchGradient(Own):
+    @staticmethod
+    def vmap(info: Any, dims: Dims, x: Tensor, eps: float) -> tuple[Tensor, int]:
+        assert dims[0] is not None
+        return _Mixed.apply(x.movedim(dims[0], 0), eps), 0  # type: ignore[no-untyped-call]
+
+
 def through(kind: type[torch.autograd.Function]) -> Callable[..., Tensor]:
     def rms_norm(x: Tensor, weight: Affine, eps: float) -> Tensor:
         value: Tensor = kind.apply(x, eps)  # type: ignore[no-untyped-call]
@@ -109,16 +128,19 @@ def through(kind: type[torch.autograd.Function]) -> Callable[..., Tensor]:
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize(
-    ("kind", "text"),
+    ("kind", "case", "text"),
     [
-        (FirstOnly, "batched along the last dimension"),
-        (Transposed, "batched along the first dimension, result 0"),
-        (WrongGradient, "and differentiated, result 0"),
+        (FirstOnly, BARE, "batched along the last dimension"),
+        (Transposed, BARE, "batched along the first dimension, result 0"),
+        (WrongBatchGradient, BARE, "and differentiated, result 0"),
+        (WrongGradient, DEEPER, "each differentiated by torch.func.vjp, result 0"),
     ],
 )
-def test_a_wrong_rule_is_found(kind: type[torch.autograd.Function], text: str, dtype: str) -> None:
+def test_a_wrong_rule_is_found(
+    kind: type[torch.autograd.Function], case: str, text: str, dtype: str
+) -> None:
     # Without a weight: with one, a batch in the wrong place would not fit and be refused.
-    outcome = judged("vmap", through(kind), BARE.format(dtype))
+    outcome = judged("vmap", through(kind), case.format(dtype))
     assert outcome.status is Status.VIOLATED, outcome
     assert outcome.finding is not None
     assert text in outcome.finding.detail
