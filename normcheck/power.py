@@ -105,6 +105,18 @@ def _declared(policy: str, declared: dict[str, str]) -> bool:
     return declared.get(name) == value
 
 
+@contextmanager
+def _own_generators() -> Iterator[None]:
+    """Give the caller's generators back as they were."""
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(state)
+
+
+@_own_generators()
 def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     """Judge the op's failure modes on the cases of a run.
 
@@ -158,24 +170,13 @@ def _tried(mutant: Mutant, cases: Sequence[Case], properties: Sequence[Property]
     def order(case: Case) -> int:
         return known.index(case.id) if case.id in known else len(known)
 
-    with _seeded(mutant.mode.name):
-        for case in sorted(cases, key=order):
-            mutant.meets(_built(case), properties)
-            if mutant.caught:
-                return
-
-
-@contextmanager
-def _seeded(name: str) -> Iterator[None]:
-    """Let a mutant that draws do the same in every run, and give back the caller's generators."""
-    state = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(name)
-        torch.manual_seed(random.getrandbits(32))
-        try:
-            yield
-        finally:
-            random.setstate(state)
+    # One that draws does the same in every run, whatever was judged before it.
+    random.seed(mutant.mode.name)
+    torch.default_generator.manual_seed(random.getrandbits(32))
+    for case in sorted(cases, key=order):
+        mutant.meets(_built(case), properties)
+        if mutant.caught:
+            return
 
 
 _TRIED_BY_ALL = 40
