@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 __all__ = ["TargetHungError", "Watchdog"]
+
+
+_LOOK_S = 0.5
 
 
 class TargetHungError(BaseException):
@@ -41,6 +45,8 @@ class Watchdog:
         self.abandon = abandon
         self.noted = noted
         self.doing = ""
+        self._due: tuple[float, str] | None = None
+        self._looking = False
 
     @contextmanager
     def watch(self, what: str) -> Iterator[None]:
@@ -54,11 +60,10 @@ class Watchdog:
         """
         if self.noted is not None:
             self.noted(what, self.doing)
-        hard = None
+        outer = self._due
         if self.abandon is not None:
-            hard = threading.Timer(2 * self.limit_s, self.abandon, [what])
-            hard.daemon = True
-            hard.start()
+            self._due = time.monotonic() + 2 * self.limit_s, what
+            self._look()
         in_main = threading.current_thread() is threading.main_thread()
         before = None
         if in_main:
@@ -70,8 +75,22 @@ class Watchdog:
             if in_main:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
                 signal.signal(signal.SIGALRM, before)
-            if hard is not None:
-                hard.cancel()
+            self._due = outer
+
+    def _look(self) -> None:
+        """Start the thread that looks, once: one per call would cost more than most calls do."""
+        if not self._looking:
+            self._looking = True
+            threading.Thread(target=self._abandon_what_is_due, daemon=True).start()
+
+    def _abandon_what_is_due(self) -> None:
+        assert self.abandon is not None, "nobody looks otherwise"
+        while True:
+            time.sleep(min(_LOOK_S, self.limit_s / 4))
+            due = self._due
+            if due is not None and time.monotonic() > due[0]:
+                self.abandon(due[1])
+                return
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         raise TargetHungError
