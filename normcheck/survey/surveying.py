@@ -207,7 +207,7 @@ def _judged(task: _Task) -> Entry:
     folder = task.settings.folder
     record_file = _record_file(task)
     record_file.unlink(missing_ok=True)
-    words = ("-m", "normcheck", *task.words(), "-q", "--json", str(record_file))
+    words = ("-m", "normcheck", *task.words(), "-q", "-j", "1", "--json", str(record_file))
     variables = {**_jax_cache(folder), **task.subject.environment(task.settings.device)}
     ended = run(Order(words, variables, task.settings.limit_s), folder / "logs" / f"{task.id}.txt")
     if ended.timed_out:
