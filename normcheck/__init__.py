@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__all__ = ["Case", "Policy", "Record", "run"]
+__all__ = ["Case", "Policy", "Record", "contract", "run"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from normcheck.api import run
     from normcheck.cases.case import Case
+    from normcheck.plugin.contract import contract
     from normcheck.policy import Policy
     from normcheck.record import Record
 else:
@@ -18,6 +19,7 @@ else:
         "Case": "normcheck.cases.case",
         "Policy": "normcheck.policy",
         "Record": "normcheck.record",
+        "contract": "normcheck.plugin.contract",
         "run": "normcheck.api",
     }
 

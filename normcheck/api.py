@@ -42,9 +42,13 @@ def make_plan(
     fail_fast: bool = False,
     timeout_s: float = 60.0,
     verdict_only: bool = False,
+    text: str = "",
 ) -> Plan:
-    """Resolve and bind a target, and plan its run; arguments as of `run`."""
-    text = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
+    """Resolve and bind a target, and plan its run; arguments as of `run`.
+
+    ``text`` is what a callable is called in what is printed; told from its name if empty.
+    """
+    text = _called(target, text)
     chosen = config.profile(profile)
     formats = config.dtypes(",".join(dtypes))
     found = catalogue.find(op or catalogue.guess(text))
@@ -90,6 +94,12 @@ def make_plan(
         adapter, formats, place, names, chosen, seed, policy, fail_fast, timeout_s,
         shlex.join(command), verdict_only=verdict_only,
     )  # fmt: skip
+
+
+def _called(target: str | Callable[..., object], text: str) -> str:
+    if isinstance(target, str):
+        return target
+    return text or f"{target.__module__}:{target.__qualname__}"
 
 
 def run(

@@ -18,6 +18,7 @@ from normcheck.reports.reach import envelope_lines, power_lines
 __all__ = [
     "RootCause",
     "Rounding",
+    "cause_text",
     "check_ratio_text",
     "markdown",
     "root_causes",
@@ -178,15 +179,23 @@ def _dtype_line(dtype: str, checks: list[Check]) -> str:
 
 def _root_cause(cause: RootCause) -> str:
     check, failure = cause.lead, cause.failure
-    lines = [f"✗ {check.id}  {check_ratio_text(check)}"]
+    heading = f"✗ {check.id}  {check_ratio_text(check)}"
+    if failure is not None:
+        heading += f"\n    case  {failure.case}"
+    return f"{heading}\n{textwrap.indent(cause_text(cause), '    ')}"
+
+
+def cause_text(cause: RootCause) -> str:
+    """Return what is wrong: the lead check's failure in full, the other checks by name."""
+    check, failure = cause.lead, cause.failure
     if failure is None:
-        return "\n".join([*lines, "    The record holds no example of this failure."])
-    lines += [f"    case  {failure.case}", textwrap.indent(failure.message, "    ")]
+        return "The record holds no example of this failure."
+    lines = [failure.message]
     if cause.also:
         also = [f"{other.id} ({check_ratio_text(other)})" for other in cause.also]
-        lines.append(_listed("    the same case also fails: ", also))
+        lines.append(_listed("the same case also fails: ", also))
     if check.failing_cases > 1:
-        lines.append(f"    fails in {check.failing_cases:,} of {check.cases:,} cases")
+        lines.append(f"fails in {check.failing_cases:,} of {check.cases:,} cases")
     return "\n".join(lines)
 
 

@@ -1,0 +1,116 @@
+"""The end of a run: what was asked for and not done, the summary, the reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normcheck.config import DTYPES
+from normcheck.joining import joined
+from normcheck.plugin.session import Session, place_of
+from normcheck.plugin.tally import TargetTally
+from normcheck.record import Record
+
+__all__ = ["finish", "summarise"]
+
+
+def finish(session: pytest.Session, ours: Session) -> None:
+    """Fail a run that was asked for checks and judged none, and write the reports."""
+    if session.config.option.collectonly:
+        return
+    asked = ours.asked
+    ours.faults += [
+        f"asked to check {target}, but nothing was judged"
+        for target in asked
+        if not _judged(ours, target)
+    ]
+    ours.faults += ours.known.unmatched(ours.collected)
+    ours.faults += [
+        f"{target}: no check of its contract was judged"
+        for target, tally in ours.tally.targets.items()
+        if target not in asked and not tally.judged
+    ]
+    green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if ours.faults and session.exitstatus in green:
+        usage, failed = pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = usage if asked else failed
+    if session.config.option.normcheck_update_known:
+        _update(ours)
+    for text in session.config.option.normcheck_report:
+        ours.notes += _write(Path(text), ours)
+
+
+def _judged(ours: Session, target: str) -> bool:
+    tally = ours.tally.targets.get(target)
+    return tally is not None and bool(tally.judged)
+
+
+def _update(ours: Session) -> None:
+    if ours.known.path is None:
+        ours.faults.append("--normcheck-update-known needs --normcheck-known FILE")
+        return
+    tallies = ours.tally.targets.values()
+    failing = {
+        name: (case, float(ratio or 0))
+        for t in tallies
+        for name, (case, ratio) in t.failing.items()
+    }
+    judged = [name for tally in tallies for name in tally.judged]
+    ours.known.path.write_text(ours.known.updated(failing, judged), encoding="utf-8")
+    ours.notes.append(f"{ours.known.path}: {len(failing)} known failures; give each its reason")
+
+
+def _write(path: Path, ours: Session) -> list[str]:
+    """Write one report per target, and return where they are."""
+    parts: dict[str, list[Record]] = {}
+    for key, record in ours.store.records().items():
+        parts.setdefault(place_of(key), []).append(record)
+    if not parts:
+        return [f"{path} was not written: nothing was judged"]
+    told = []
+    for position, found in enumerate(parts.values(), 1):
+        record = joined(found, DTYPES)
+        place = path if len(parts) == 1 else path.with_stem(f"{path.stem}-{position}")
+        place.write_text(_rendered(record, path.suffix), encoding="utf-8")
+        told.append(f"report: {place} ({record.target})")
+    return told
+
+
+def _rendered(record: Record, suffix: str) -> str:
+    if suffix == ".json":
+        return record.to_json() + "\n"
+    if suffix == ".md":
+        from normcheck.reports.text import markdown
+
+        return markdown(record)
+    from normcheck.reports.html import render
+
+    return render(record)
+
+
+def summarise(terminal: Any, ours: Session) -> None:
+    """Tell each target in a line."""
+    if not ours.tally.targets and not ours.faults:
+        return
+    failed = ours.faults or any(t.verdicts["fail"] for t in ours.tally.targets.values())
+    terminal.section(
+        f"normcheck: {'FAIL' if failed else 'PASS'}", sep="=", red=bool(failed), green=not failed
+    )
+    for target, tally in ours.tally.targets.items():
+        terminal.write_line(_line(target, tally))
+        if tally.first:
+            terminal.write_line(f"   first look: {tally.first}")
+    for fault in ours.faults:
+        terminal.write_line(f"normcheck: {fault}", red=True)
+    for note in ours.notes:
+        terminal.write_line(note)
+
+
+def _line(target: str, tally: TargetTally) -> str:
+    count = tally.verdicts
+    words = [f"{count['pass']} pass", f"{count['fail']} fail"]
+    words += [f"{count['known']} known"] if count["known"] else []
+    words += [f"{count['not_judged']} not judged"]
+    return f"{target}   {sum(count.values())} checks   {'   '.join(words)}"

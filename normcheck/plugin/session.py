@@ -1,0 +1,268 @@
+"""What a pytest run knows of its targets, and how they are judged: a dtype at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import normcheck
+from normcheck.errors import NormcheckError, UsageError
+from normcheck.plugin.check import CheckTest, check_of
+from normcheck.plugin.contract import Contract
+from normcheck.plugin.known import Known
+from normcheck.plugin.settings import Settings
+from normcheck.plugin.store import Refusal, Store
+from normcheck.plugin.tally import Tally
+from normcheck.pytest_plugin import SESSION, WORKERS
+from normcheck.record import Record
+
+if TYPE_CHECKING:
+    from normcheck.plan import Plan
+
+__all__ = ["Planned", "Session", "place_of", "session_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A contract with its plan.
+
+    Attributes:
+        contract: What was asked for.
+        plan: What will be done, the options of the run filled in.
+        place: Node id of the test or the target, which tells two contracts of one target apart.
+        asked: Whether the command line named it: then a run without its checks fails.
+    """
+
+    contract: Contract
+    plan: Plan
+    place: str
+    asked: bool = False
+
+    @property
+    def text(self) -> str:
+        """What the target is called."""
+        return self.plan.adapter.text
+
+    def key(self, dtype: str, variant: str = "") -> str:
+        """Name what is judged at once."""
+        return "\t".join((self.place, variant, dtype))
+
+
+def place_of(key: str) -> str:
+    """Return what the keys of one target's dtypes share."""
+    return key.rpartition("\t")[0]
+
+
+@dataclass(slots=True)
+class Session:
+    """One pytest run, in one process.
+
+    Attributes:
+        config: Of pytest.
+        settings: What the run was told.
+        store: What has been judged.
+        known: Failures that are expected.
+        planned: Every contract that was collected.
+        selected: Per key, the properties that were not deselected.
+        collected: Ids of all checks, deselected ones too.
+        tally: What reports say.
+        faults: Why the run fails beyond its tests.
+        notes: What is said at the end.
+    """
+
+    config: pytest.Config
+    settings: Settings
+    store: Store
+    known: Known
+    planned: list[Planned] = field(default_factory=list)
+    selected: dict[str, list[str]] = field(default_factory=dict)
+    collected: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Targets that the command line or a hook named, each with its op or an empty text."""
+        hooks = self.config.hook.pytest_normcheck_implementations(config=self.config)
+        words = [*self.config.option.normcheck, *(text for each in hooks for text in each)]
+        parts = [text.rpartition("=") for text in words]
+        return {target: op for op, _, target in parts}
+
+    def share(self) -> None:
+        """Find the folder in which the workers of one xdist run share records."""
+        worker: dict[str, str] = getattr(self.config, "workerinput", {})
+        shared = self.config.stash.get(WORKERS, "") or worker.get("testrunuid", "")
+        if shared:
+            self.store.folder = Path(tempfile.gettempdir()) / f"normcheck-{shared}"
+
+    def plan(self, contract: Contract, place: str, *, asked: bool = False) -> Planned:
+        """Plan a contract under the options of the run.
+
+        Raises:
+            NormcheckError: The target cannot be found or bound, or the device is absent.
+        """
+        from normcheck import config
+        from normcheck.api import make_plan
+
+        if not contract.op:
+            _told_by_name(contract.text)
+        target: Any = contract.call(dict.fromkeys(contract.fixtures))
+        dtypes = contract.dtypes or tuple(filter(None, self.settings["dtype"].split(",")))
+        seed = contract.seed
+        if seed is None and self.settings["seed"]:
+            seed = int(self.settings["seed"])
+        plan = make_plan(
+            target, op=contract.op or None, dtypes=dtypes or config.DEFAULT_DTYPES,
+            on=self._device(contract.device or self.settings["device"]),
+            profile=contract.profile or self.settings["profile"], policies=contract.policies,
+            fixed=contract.fixed, framework=contract.framework, properties=contract.properties,
+            seed=seed, timeout_s=contract.timeout_s, text=contract.text,
+        )  # fmt: skip
+        budget = self.settings.time_budget_s
+        if budget is not None:
+            plan = replace(plan, profile=replace(plan.profile, time_budget_s=budget))
+        planned = Planned(contract, plan, place, asked)
+        self.planned.append(planned)
+        return planned
+
+    def _device(self, text: str) -> str:
+        """Give each worker of xdist a GPU of its own, of those that the caller can see."""
+        worker: str = getattr(self.config, "workerinput", {}).get("workerid", "")
+        if text not in ("cuda", "auto") or not worker:
+            return text
+        import torch
+
+        count = torch.cuda.device_count()
+        return f"cuda:{int(worker.removeprefix('gw')) % count}" if count else text
+
+    def checks(self, planned: Planned) -> list[CheckTest]:
+        """Return the checks of a target, as hooks leave them."""
+        plan = planned.plan
+        found = [CheckTest(self, planned, d, p.name) for d in plan.dtypes for p in plan.checked(d)]
+        ids = [check.id for check in found]
+        self.config.hook.pytest_normcheck_modify_checks(config=self.config, checks=ids)
+        self.collected += ids
+        return [check for check in found if check.id in ids]
+
+    def select(self, items: Iterable[pytest.Item]) -> None:
+        """Note which checks will be asked for."""
+        for item in items:
+            check = check_of(item)
+            if check is not None:
+                names = self.selected.setdefault(check.planned.key(check.dtype), [])
+                if check.prop not in names:
+                    names.append(check.prop)
+
+    def headline(self) -> str:
+        """Say what will be judged."""
+        places = [planned for planned in self.planned if self._is_selected(planned)]
+        profiles = ", ".join(dict.fromkeys(p.plan.profile.name for p in places))
+        seeds = ", ".join(dict.fromkeys(str(p.plan.seed) for p in places))
+        devices = ", ".join(dict.fromkeys(str(p.plan.device) for p in places))
+        checks = sum(map(len, self.selected.values()))
+        targets = f"{len(places)} target{'s' * (len(places) != 1)}"
+        said = "".join(f" · {text}" for text in self.settings.told())
+        return (
+            f"normcheck {normcheck.__version__}: profile {profiles} (seed {seeds}) · "
+            f"{checks} checks of {targets} · {devices}{said}"
+        )
+
+    def _is_selected(self, planned: Planned) -> bool:
+        return any(planned.key(dtype) in self.selected for dtype in planned.plan.dtypes)
+
+    def record(
+        self, planned: Planned, dtype: str, fixtures: Mapping[str, object]
+    ) -> Record | Refusal:
+        """Return the record of one dtype, judged here or by another process of this run."""
+        variant = ", ".join(f"{name}={value!r}" for name, value in sorted(fixtures.items()))
+        key = planned.key(dtype, variant)
+        found = self.store.get(key)
+        while found is None:
+            with self.store.claim(key, wait=False) as mine:
+                if mine:
+                    found = self.store.get(key) or self._judged(planned, dtype, fixtures, key)
+            if found is None and not self._another():
+                with self.store.claim(key, wait=True):
+                    found = self.store.get(key)
+        return found
+
+    def _another(self) -> bool:
+        """Judge another dtype rather than wait; return whether there was one."""
+        for planned in self.planned:
+            for dtype in planned.plan.dtypes:
+                key = planned.key(dtype)
+                idle = planned.contract.fixtures or key not in self.selected
+                if idle or self.store.get(key) is not None:
+                    continue
+                with self.store.claim(key, wait=False) as mine:
+                    if mine and self.store.get(key) is None:
+                        self._judged(planned, dtype, {}, key)
+                        return True
+        return False
+
+    def _judged(
+        self, planned: Planned, dtype: str, fixtures: Mapping[str, object], key: str
+    ) -> Record | Refusal:
+        from normcheck.engine import execute
+
+        properties = self.selected.get(planned.key(dtype), [])
+        plan = replace(planned.plan, part=(dtype,))
+        plan = replace(plan, properties=tuple(n for n in plan.properties if n in properties))
+        found: Record | Refusal
+        try:
+            if planned.contract.fixtures:
+                plan = replace(plan, adapter=self._filled(planned, fixtures))
+            found = execute(plan, _quiet)
+        except NormcheckError as error:
+            found = Refusal(str(error))
+        self.store.put(key, found)
+        return found
+
+    def _filled(self, planned: Planned, fixtures: Mapping[str, object]) -> Any:
+        from normcheck.targets.target import adapt
+
+        contract, plan = planned.contract, planned.plan
+        return adapt(
+            contract.call(fixtures), contract.text, plan.adapter.op, plan.policy,
+            fixed=contract.fixed, framework=contract.framework,
+        )  # fmt: skip
+
+
+def _told_by_name(text: str) -> None:
+    """Refuse a target whose name does not tell its op, in the plugin's words."""
+    from normcheck.ops import catalogue
+
+    try:
+        catalogue.guess(text)
+    except UsageError:
+        ops = ", ".join(catalogue.names())
+        raise UsageError(
+            f"the op of {text} cannot be told from its name: write --normcheck OP={text}, or "
+            f"op=OP in its contract; OP is one of {ops}"
+        ) from None
+
+
+def _quiet(event: object) -> None:
+    """Listen to nothing: pytest tells."""
+
+
+def session_of(config: pytest.Config) -> Session:
+    """Return the session of a pytest run, made when it is first asked for.
+
+    Raises:
+        UsageError: A setting, or the file of known failures, means nothing.
+    """
+    found = config.stash.get(SESSION, None)
+    if found is None:
+        settings = Settings.of(config)
+        known = Known.read(settings["known"], config.rootpath)
+        found = Session(config, settings, Store(), known)
+        found.share()
+        config.stash[SESSION] = found
+    return found

@@ -1,0 +1,60 @@
+"""Verdicts per target, counted from reports: they come from the workers of xdist too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+__all__ = ["Tally", "TargetTally"]
+
+
+@dataclass(slots=True)
+class TargetTally:
+    """What has been said about one target.
+
+    Attributes:
+        verdicts: How many checks passed, failed, are known or were not judged.
+        failing: Per id of a failing check, known or not, its case and its ratio.
+        judged: Ids of checks that say something.
+        cases: How many cases the checks judged, together.
+        seeds: That drew them.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    failing: dict[str, tuple[str, str]] = field(default_factory=dict)
+    judged: list[str] = field(default_factory=list)
+    cases: int = 0
+    seeds: set[str] = field(default_factory=set)
+
+    @property
+    def first(self) -> str:
+        """The failing check to look at first: a wrong output explains wrong gradients."""
+        plain = [name for name in self.failing if name.endswith("-forward_accuracy")]
+        return min(plain or self.failing, default="")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been said about all."""
+
+    targets: dict[str, TargetTally] = field(default_factory=dict)
+
+    def note(self, report: pytest.TestReport) -> None:
+        """Count one report of a call of ours."""
+        told = {k: str(v) for k, v in report.user_properties if k.startswith("normcheck.")}
+        if report.when != "call" or "normcheck.id" not in told:
+            return
+        tally = self.targets.setdefault(told["normcheck.target"], TargetTally())
+        verdict = "known" if "normcheck.known" in told else told["normcheck.verdict"]
+        # A stale entry fails a check that passes.
+        verdict = "fail" if report.failed else verdict
+        tally.verdicts[verdict] += 1
+        if verdict != "not_judged":
+            tally.judged.append(told["normcheck.id"])
+        if told["normcheck.verdict"] == "fail":
+            failure = told.get("normcheck.case", ""), told.get("normcheck.ratio", "")
+            tally.failing[told["normcheck.id"]] = failure
+        tally.cases += int(told.get("normcheck.cases", 0))
+        tally.seeds.update(filter(None, [told.get("normcheck.seed")]))

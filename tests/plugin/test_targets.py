@@ -1,0 +1,151 @@
+"""pytest --normcheck: no test file, the same ids and verdicts, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+IDS = [
+    f"normcheck::mykernels:rms_norm::{d}-cpu-{p}"
+    for d in ("bfloat16", "float32")
+    for p in ("forward_accuracy", "gradients")
+]
+
+
+def test_a_target_needs_no_test_file(project: pytest.Pytester) -> None:
+    project.makepyfile(test_own="def test_own(): assert False")
+    result = project.runpytest_inprocess(
+        "--normcheck", "mykernels:rms_norm", "--collect-only", "-q"
+    )
+    assert [line for line in result.outlines if "::" in line] == IDS
+    result = project.runpytest_inprocess("--normcheck", "rms_norm=mykernels:rms_norm")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "normcheck *: profile quick (seed 20261121) · 4 checks of 1 target · cpu*",
+            "*= normcheck: PASS =*",
+            "mykernels:rms_norm   4 checks   4 pass   0 fail   0 not judged",
+        ]
+    )
+
+
+def test_with_a_path_both_are_run(project: pytest.Pytester) -> None:
+    project.makepyfile(test_own="def test_own(): pass")
+    result = project.runpytest_inprocess("--normcheck", "mykernels:rms_norm", "test_own.py")
+    result.assert_outcomes(passed=5)
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_ids_and_verdicts(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_norms="""
+        import normcheck
+        from mykernels import rms_norm
+        test_right = normcheck.contract(rms_norm)
+        """
+    )
+    words = ("--normcheck", "mykernels:rms_norm_in_half", "test_norms.py", "-q", "-rA")
+    found = []
+    for name, more in (("one.json", ()), ("two.json", ("-n", "2"))):
+        result = project.runpytest_subprocess(*words, *more, "--normcheck-report", name)
+        lines = [line.partition(" - ")[0] for line in result.outlines]
+        found.append(sorted(ln for ln in lines if ln.startswith(("PASSED ", "FAILED "))))
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["mykernels:rms_norm_in_half   4 checks   2 pass   2 fail*"])
+    assert found[0] == found[1]
+    assert len(found[0]) == 8
+    reports = sorted(path.name for path in project.path.glob("*-[12].json"))
+    assert reports == ["one-1.json", "one-2.json", "two-1.json", "two-2.json"]
+    assert not list(Path(project.path).glob("normcheck-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["rms_norm=mykernels:missing"], 2, "*has no ?missing?*did you mean rms_norm*"),
+        (["rms_norm=nowhere:rms_norm"], 2, "*nowhere*"),
+        (["mykernels:other"], 2, "*cannot be told from its name: write --normcheck OP=*"),
+        (["mykernels:rms_norm", "-k", "nope"], 4, "*nothing was judged*"),
+        (["mykernels:rms_norm_refuses"], 4, "*nothing was judged*"),
+        (["mykernels:rms_norm", "--normcheck-device", "cuda:77"], 2, "*cuda:77*"),
+        (["mykernels:rms_norm", "--normcheck-dtype", "bf61"], 2, "*dtype is 'bf61'*"),
+    ],
+)
+def test_a_target_without_a_check_fails_the_run(
+    project: pytest.Pytester, words: list[str], status: int, message: str
+) -> None:
+    result = project.runpytest_inprocess("--normcheck", *words)
+    assert result.ret == status
+    result.stdout.fnmatch_lines([message])
+    result.stdout.fnmatch_lines(["normcheck: asked to check *, but nothing was judged"])
+
+
+def test_a_conftest_may_name_targets(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        plugin="def pytest_normcheck_implementations(config): return ['mykernels:rms_norm']"
+    )
+    project.makepyfile(test_own="def test_own(): pass")
+    project.runpytest_inprocess("-p", "plugin").assert_outcomes(passed=5)
+
+
+def test_settings_come_from_the_nearest_place(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--normcheck", "mykernels:rms_norm", "--collect-only")
+    monkeypatch.setenv("NORMCHECK_DTYPE", "float64")
+    result = project.runpytest_inprocess(*words)
+    result.stdout.fnmatch_lines(
+        ["*2 checks*profile from ?tool.normcheck?*dtype from NORMCHECK_DTYPE"]
+    )
+    result = project.runpytest_inprocess(*words, "--normcheck-dtype", "float16,float32")
+    result.stdout.fnmatch_lines(["*4 checks*dtype from --normcheck-dtype"])
+    project.makepyprojecttoml('[tool.normcheck]\nprofil = "quick"\n')
+    result = project.runpytest_inprocess(*words)
+    assert result.ret != 0
+    assert "has 'profil', which means nothing; did you mean profile?" in str(result.stdout) + str(
+        result.stderr
+    )
+
+
+def test_one_case_is_judged_alone(project: pytest.Pytester) -> None:
+    words = ("--normcheck", "mykernels:rms_norm_in_half", "--normcheck-case")
+    result = project.runpytest_inprocess(*words, "nc1:rms_norm/bf16/1x1/plain/weight=none")
+    # Right forward, wrong backward; what is in float32 is another case's business.
+    result.assert_outcomes(passed=1, failed=1, skipped=2)
+    result.stdout.fnmatch_lines(["*gradients  violated*"])
+
+
+def test_junit_gets_texts(project: pytest.Pytester) -> None:
+    project.runpytest_inprocess("--normcheck", "mykernels:rms_norm", "--junitxml=j.xml")
+    written = (project.path / "j.xml").read_text()
+    assert '<property name="normcheck.id" value="rms_norm-bfloat16-cpu-gradients" />' in written
+    assert '<property name="normcheck.seed" value="20261121" />' in written
+    assert written.count('name="normcheck.case"') == 4
+
+
+def test_reports_are_those_of_the_command_line(project: pytest.Pytester) -> None:
+    words = [w for name in ("r.html", "r.json", "r.md") for w in ("--normcheck-report", name)]
+    result = project.runpytest_inprocess("--normcheck", "mykernels:rms_norm", *words)
+    result.stdout.fnmatch_lines(["report: r.html (mykernels:rms_norm)"])
+    record = json.loads((project.path / "r.json").read_text())
+    assert (record["verdict"], len(record["checks"])) == ("pass", 4)
+    assert "rms_norm-float32-cpu-gradients" in (project.path / "r.md").read_text()
+    assert "<!doctype html>" in (project.path / "r.html").read_text().lower()
+
+
+def test_fixtures_give_cases_and_exact_answers(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_own="""
+        def test_own(normcheck_case, normcheck_reference, normcheck_record):
+            case = "nc1:rms_norm/f32/4x8/plain/eps=0.5"
+            given = normcheck_case(case)
+            x = given["x"].double()
+            y = x * (x.square().mean(-1, keepdim=True) + 0.5).rsqrt() * given["weight"].double()
+            assert (y - normcheck_reference(case)).abs().max() < 1e-14
+            normcheck_record("answer", 42)
+        """
+    )
+    project.runpytest_inprocess("--junitxml=j.xml").assert_outcomes(passed=1)
+    assert 'name="normcheck.user.answer" value="42"' in (project.path / "j.xml").read_text()
