@@ -53,7 +53,7 @@ def test_no_module_imports_a_sibling_under_its_bare_name() -> None:
 def test_the_top_level_holds_nothing_else() -> None:
     folders = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
     made = {"build", "dist", "normcheck-demo", "normcheck.egg-info"}
-    assert folders - made == {"normcheck", *SIBLINGS, "tests", "docs"}
+    assert folders - made == {"normcheck", *SIBLINGS, "tests", "docs", "examples"}
 
 
 def test_no_file_has_more_than_300_lines() -> None:

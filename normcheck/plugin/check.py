@@ -49,7 +49,6 @@ class CheckTest:
 
     def judge(self, fixtures: Mapping[str, object]) -> None:
         """Pass, fail or skip; the dtype is judged when its first check is asked for."""
-        __tracebackhide__ = True
         self._says(Verdict.NOT_JUDGED)
         if self.session.config.option.normcheck_case:
             self._replay(self.session.config.option.normcheck_case)
@@ -75,7 +74,6 @@ class CheckTest:
 
     def _replay(self, text: str) -> None:
         """Judge one case alone."""
-        __tracebackhide__ = True
         from normcheck.cases.case import Case
         from normcheck.replay import replay
 

@@ -178,7 +178,6 @@ def _test(made: Contract, frame: FrameType | None) -> Test:
     """Return the function that pytest collects; called without a check, it is the target."""
 
     def test(*arguments: object, **given: object) -> object:
-        __tracebackhide__ = True
         check: Any = given.pop(ARGUMENT, None)
         if check is None:
             target: Any = made.target

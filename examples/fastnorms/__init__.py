@@ -1,0 +1,1 @@
+"""Normalizations, three ways."""
