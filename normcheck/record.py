@@ -58,7 +58,7 @@ class Failure(_Model):
     ratio: float = Field(
         description="Error over budget; capped at 1e12; 0 where nothing was measured."
     )
-    message: str = Field(description="The whole explanation, at most 20 lines.")
+    message: str = Field(description="The whole explanation, at most 18 lines.")
     found_in: str = Field(
         default="", description="The case in which it was found before it was shrunk."
     )

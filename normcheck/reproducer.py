@@ -54,7 +54,8 @@ def reproducer(adapter: Adapter, trial: Trial, finding: Finding, name: str = "")
         body = list(_body(adapter, trial, call, finding))
     except UnwritableError:
         return ""
-    lines = ["import torch", *import_lines(adapter.text)]
+    first, *more = import_lines(adapter.text)
+    lines = [f"import torch; {first}", *more]
     if any(f"{function}(" in line for line in body for function in ("bell", "affine", "hashes")):
         lines += scripted("", trial.inputs).splitlines()
     return "\n".join([*lines, *body])

@@ -60,7 +60,8 @@ class ScriptedCall:
             and p.name in self.inputs.tensors
             and (way.wanted is None or p.name in way.wanted)
         ]
-        given = [f"{name}.requires_grad_()" for name in wanted if name not in self.attributes]
+        leaves = [f"{name}.requires_grad_()" for name in wanted if name not in self.attributes]
+        given = ["; ".join(leaves)] if leaves else []
         buffers = ("running_mean", "running_var")
         frozen = [
             f"m.{mine}.requires_grad_(False)"

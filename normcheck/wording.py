@@ -15,7 +15,8 @@ from normcheck.record import Failure
 
 __all__ = ["COHERENT", "failure_text", "one_line"]
 
-MOST_LINES = 20
+# With a line of the report about other cases and checks, fewer than twenty.
+MOST_LINES = 18
 _RULES = {"y": "F", "residual_out": "A", "grad_x": "B1", "grad_residual": "B1", "grad_z": "G"}
 _RULES |= {"grad_weight": "B2", "grad_bias": "B3", "running_mean": "S", "running_var": "S"}
 
@@ -110,7 +111,7 @@ def _numbers(name: str, inputs: Inputs, finding: Finding) -> list[str]:
 
 
 def failure_text(plan: Plan, name: str, inputs: Inputs, finding: Finding, failure: Failure) -> str:
-    """Tell a failure in at most 20 lines.
+    """Tell a failure in at most `MOST_LINES` lines.
 
     Args:
         plan: The run.

@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 _WIDTH = 100
+_MOST_NAMED = 4
+_NO_EXAMPLE = "The record holds no example of this failure."
 _VERDICTS = {Verdict.PASS: "✓ PASS", Verdict.FAIL: "✗ FAIL", Verdict.NOT_JUDGED: "? NOT JUDGED"}
 # Control characters and changes of writing direction: text of a target must not steer a terminal.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -179,24 +181,32 @@ def _dtype_line(dtype: str, checks: list[Check]) -> str:
 
 def _root_cause(cause: RootCause) -> str:
     check, failure = cause.lead, cause.failure
-    heading = f"✗ {check.id}  {check_ratio_text(check)}"
-    if failure is not None:
-        heading += f"\n    case  {failure.case}"
-    return f"{heading}\n{textwrap.indent(cause_text(cause), '    ')}"
+    lines = [f"✗ {check.id}  {check_ratio_text(check)}"]
+    if failure is None:
+        return "\n".join([*lines, f"    {_NO_EXAMPLE}"])
+    lines += [f"    case  {failure.case}", textwrap.indent(failure.message, "    ")]
+    if cause.also:
+        also = [f"{other.id} ({check_ratio_text(other)})" for other in cause.also]
+        lines.append(_listed("    the same case also fails: ", also))
+    if check.failing_cases > 1:
+        lines.append(f"    fails in {check.failing_cases:,} of {check.cases:,} cases")
+    return "\n".join(lines)
 
 
 def cause_text(cause: RootCause) -> str:
-    """Return what is wrong: the lead check's failure in full, the other checks by name."""
+    """Return fewer than twenty lines: the lead check's failure, and the others in a line."""
     check, failure = cause.lead, cause.failure
     if failure is None:
-        return "The record holds no example of this failure."
-    lines = [failure.message]
-    if cause.also:
-        also = [f"{other.id} ({check_ratio_text(other)})" for other in cause.also]
-        lines.append(_listed("the same case also fails: ", also))
+        return _NO_EXAMPLE
+    beside = []
     if check.failing_cases > 1:
-        lines.append(f"fails in {check.failing_cases:,} of {check.cases:,} cases")
-    return "\n".join(lines)
+        beside.append(f"fails in {check.failing_cases:,} of {check.cases:,} cases")
+    if cause.also:
+        also = [f"{each.property} ({check_ratio_text(each)})" for each in cause.also[:_MOST_NAMED]]
+        more = len(cause.also) - len(also)
+        also += [f"{more} more"] if more else []
+        beside.append(f"the same case also fails {', '.join(also)}")
+    return "\n".join([failure.message, *filter(None, ["; ".join(beside)])])
 
 
 def _not_checked(record: Record) -> list[str]:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import (
+    RootCause,
+    cause_text,
     check_ratio_text,
     markdown,
     root_causes,
@@ -162,3 +164,15 @@ def test_hostile_text_stays_in_its_markdown_cell(record: Record) -> None:
     hostile: Check = record.checks[0].model_copy(update={"id": "a|b`<img>\n| x"})
     table = markdown(record.model_copy(update={"checks": [hostile]}))
     assert "| `a\\|b'<img> \\| x` | ✓ PASS |" in table
+
+
+def test_a_cause_for_a_test_fits_on_a_screen(record: Record) -> None:
+    failing = [check for check in record.checks if check.failures]
+    lead = failing[0].model_copy(update={"failing_cases": 7, "cases": 9})
+    message = "\n".join(f"line {n}" for n in range(18))
+    failure = lead.failures[0].model_copy(update={"message": message})
+    lead = lead.model_copy(update={"failures": [failure]})
+    text = cause_text(RootCause(lead, tuple([failing[0]] * 6)))
+    assert len(text.splitlines()) == 19
+    assert text.splitlines()[-1].startswith("fails in 7 of 9 cases; the same case also fails ")
+    assert text.endswith(", 2 more")
