@@ -71,6 +71,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Write a report: .html, .json or .md; repeatable.",
     )  # fmt: skip
     group.addoption(
+        "--normcheck-benchmark", action="store_true",
+        help="Time each target beside torch's own; needs pytest-benchmark.",
+    )  # fmt: skip
+    group.addoption(
         "--normcheck-require-device", action="store_true",
         help="Fail, rather than skip, where the device is absent.",
     )  # fmt: skip
@@ -83,6 +87,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marker, and listen."""
     config.addinivalue_line("markers", "normcheck(op, dtype, device, property): a check")
+    config.addinivalue_line("markers", "normcheck_benchmark: a timing")
+    if config.option.normcheck_benchmark and not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError(
+            "--normcheck-benchmark needs pytest-benchmark: pip install pytest-benchmark"
+        )
     config.pluginmanager.register(_Listener(config), "normcheck-listener")
     if config.option.normcheck or config.option.normcheck_report:
         _session(config)
@@ -111,11 +120,24 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per check of a contract."""
-    contract = getattr(metafunc.function, "normcheck_contract", None)
+    contract = vars(metafunc.function).get("normcheck_contract")
     if contract is not None:
         from normcheck.plugin.collecting import parametrize
 
         parametrize(metafunc, contract, _session(metafunc.config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, name: str, obj: object
+) -> Generator[None, Any, Any]:
+    """Put the timings of a contract beside its checks."""
+    made = yield
+    if collector.config.option.normcheck_benchmark and made:
+        from normcheck.plugin.collecting import timed
+
+        made = [*made, *timed(collector, name, obj)] if isinstance(made, list) else made
+    return made
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from normcheck.plugin.check import CheckTest
 from normcheck.plugin.contract import ARGUMENT, Contract
 from normcheck.plugin.session import Session, session_of
 
-__all__ = ["Target", "TargetCheck", "parametrize", "targets"]
+__all__ = ["Target", "TargetCheck", "parametrize", "targets", "timed"]
 
 
 def parametrize(metafunc: pytest.Metafunc, contract: Contract, session: Session) -> None:
@@ -54,6 +54,23 @@ def targets(session: pytest.Session) -> Iterator[Target]:
         yield found
 
 
+def timed(collector: pytest.Collector, name: str, test: object) -> list[pytest.Item]:
+    """Return the timings of a test that is a contract; none of any other."""
+    contract = getattr(test, "normcheck_contract", None)
+    if not isinstance(contract, Contract):
+        return []
+    from normcheck.plugin.benchmarks import items, timings
+
+    ours = session_of(collector.config)
+    place = f"{collector.nodeid}::{name}"
+    return [
+        item
+        for planned in ours.planned
+        if planned.place == place
+        for item in items(collector, name, timings(ours, planned))
+    ]
+
+
 class Target(pytest.Collector):
     """A target that the command line names."""
 
@@ -75,6 +92,10 @@ class Target(pytest.Collector):
             item.normcheck_check = check
             item.add_marker(_mark(check))
             yield item
+        if self.config.option.normcheck_benchmark:
+            from normcheck.plugin.benchmarks import items, timings
+
+            yield from items(self, "", timings(session, planned))
 
 
 class TargetCheck(pytest.Item):

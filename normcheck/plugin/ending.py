@@ -11,7 +11,7 @@ from normcheck.config import DTYPES
 from normcheck.joining import joined
 from normcheck.plugin.session import Session, place_of
 from normcheck.plugin.tally import TargetTally
-from normcheck.record import Record
+from normcheck.record import Record, Verdict
 
 __all__ = ["finish", "summarise"]
 
@@ -43,8 +43,12 @@ def finish(session: pytest.Session, ours: Session) -> None:
 
 
 def _judged(ours: Session, target: str) -> bool:
+    """Whether a check of a target says something; a timing asks for the verdict, too."""
     tally = ours.tally.targets.get(target)
-    return tally is not None and bool(tally.judged)
+    if tally is not None and tally.judged:
+        return True
+    records = ours.store.records().values()
+    return any(r.target == target and r.verdict is not Verdict.NOT_JUDGED for r in records)
 
 
 def _update(ours: Session) -> None:
