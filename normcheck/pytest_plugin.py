@@ -6,6 +6,7 @@ its hooks costs milliseconds, and imports neither torch nor Hypothesis.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ SESSION = pytest.StashKey["Session"]()
 WORKERS = pytest.StashKey[str]()
 """The id that the workers of one xdist run share."""
 
+_PREFIX = "normcheck::"
 _HELP = {
     "normcheck": "Check a callable without a test file: [OP=]package.module:callable; repeatable.",
     "normcheck-profile": "quick, standard, thorough or nightly.",
@@ -66,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--normcheck-case", default=None, metavar="CASE", help="Judge this case alone, by its id."
     )
+    group.addoption("--normcheck-select", action="append", default=[], help=argparse.SUPPRESS)
     group.addoption(
         "--normcheck-report", action="append", default=[], metavar="PATH",
         help="Write a report: .html, .json or .md; repeatable.",
@@ -82,6 +85,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--normcheck-update-known", action="store_true",
         help="Write today's failures to the file of known failures.",
     )  # fmt: skip
+
+
+def pytest_load_initial_conftests(args: list[str]) -> None:
+    """Take ids as they are printed: ``normcheck::mykernels:rms_norm::bfloat16-cpu-gradients``."""
+    for text in [word for word in args if word.startswith(_PREFIX)]:
+        args.remove(text)
+        target, _, check = text.removeprefix(_PREFIX).partition("::")
+        args.append(f"--normcheck={target}")
+        if check:
+            args.append(f"--normcheck-select={text}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

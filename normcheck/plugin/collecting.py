@@ -44,8 +44,9 @@ def targets(session: pytest.Session) -> Iterator[Target]:
     """Return a collector for each target that needs no test file."""
     ours = session_of(session.config)
     for target, op in ours.asked.items():
+        name = f"{op}={target}" if op else target
         found: Target = Target.from_parent(
-            session, name=target, nodeid=f"normcheck::{target}", path=Path(session.path)
+            session, name=name, nodeid=f"normcheck::{name}", path=Path(session.path)
         )
         found.contract = Contract(
             target, target, op,
@@ -87,7 +88,10 @@ class Target(pytest.Collector):
             planned = session.plan(self.contract, self.nodeid, asked=True)
         except NormcheckError as error:
             raise self.CollectError(str(error)) from None
+        chosen = session.chosen(self.nodeid)
         for check in session.checks(planned):
+            if chosen and f"{self.nodeid}::{check.short}" not in chosen:
+                continue
             item: TargetCheck = TargetCheck.from_parent(self, name=check.short)
             item.normcheck_check = check
             item.add_marker(_mark(check))

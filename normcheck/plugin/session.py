@@ -94,6 +94,11 @@ class Session:
         parts = [text.rpartition("=") for text in words]
         return {target: op for op, _, target in parts}
 
+    def chosen(self, node: str) -> list[str]:
+        """Return the ids that the command line names below a target; all are meant if none is."""
+        words: list[str] = self.config.option.normcheck_select
+        return [text for text in words if text.startswith(f"{node}::")]
+
     def share(self) -> None:
         """Find the folder in which the workers of one xdist run share records."""
         worker: dict[str, str] = getattr(self.config, "workerinput", {})
@@ -119,7 +124,7 @@ class Session:
             seed = int(self.settings["seed"])
         plan = make_plan(
             target, op=contract.op or None, dtypes=dtypes or config.DEFAULT_DTYPES,
-            on=self._device(contract.device or self.settings["device"]),
+            on=self.device(contract.device or self.settings["device"]),
             profile=contract.profile or self.settings["profile"], policies=contract.policies,
             fixed=contract.fixed, framework=contract.framework, properties=contract.properties,
             seed=seed, timeout_s=contract.timeout_s, text=contract.text,
@@ -131,7 +136,7 @@ class Session:
         self.planned.append(planned)
         return planned
 
-    def _device(self, text: str) -> str:
+    def device(self, text: str) -> str:
         """Give each worker of xdist a GPU of its own, of those that the caller can see."""
         worker: str = getattr(self.config, "workerinput", {}).get("workerid", "")
         if text not in ("cuda", "auto") or not worker:

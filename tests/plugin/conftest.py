@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 
 import pytest
 
@@ -37,6 +38,7 @@ def rms_norm_returns_list(x, weight, eps):
 SETTINGS = """
 import contextlib
 import importlib
+import os
 
 import pytest
 
@@ -61,8 +63,13 @@ def imported() -> None:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, imported: None) -> pytest.Pytester:
+def project(
+    pytester: pytest.Pytester, imported: None, monkeypatch: pytest.MonkeyPatch
+) -> pytest.Pytester:
     """A project with kernels; two properties of each are checked, in profile quick."""
+    # The runs in a test are nobody's workers, though the tests themselves may be.
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(name)
     pytester.makepyfile(mykernels=KERNELS)
     pytester.makeconftest(SETTINGS)
     pytester.makepyprojecttoml(

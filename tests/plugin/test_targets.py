@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+
+from normcheck.plugin.known import Known
+from normcheck.plugin.session import Session
+from normcheck.plugin.settings import Settings
+from normcheck.plugin.store import Store
+
+from .conftest import KERNELS
 
 IDS = [
     f"normcheck::mykernels:rms_norm::{d}-cpu-{p}"
@@ -149,3 +157,65 @@ def test_fixtures_give_cases_and_exact_answers(project: pytest.Pytester) -> None
     )
     project.runpytest_inprocess("--junitxml=j.xml").assert_outcomes(passed=1)
     assert 'name="normcheck.user.answer" value="42"' in (project.path / "j.xml").read_text()
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "2")])
+def test_an_id_is_run_as_it_is_printed(project: pytest.Pytester, more: tuple[str, ...]) -> None:
+    result = project.runpytest_subprocess(*IDS[:1], *IDS[3:], *more)
+    result.assert_outcomes(passed=2)
+    (project.path / "other.py").write_text("from mykernels import rms_norm as fast")
+    name = "normcheck::rms_norm=other:fast::float32-cpu-gradients"
+    result = project.runpytest_inprocess(
+        "--normcheck", "rms_norm=other:fast", "--collect-only", "-q"
+    )
+    assert name in result.outlines
+    project.runpytest_inprocess(name).assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command_line_has_the_same_ids_and_verdicts(
+    pytester: pytest.Pytester, imported: None
+) -> None:
+    pytester.makepyfile(mykernels=KERNELS)
+    pytester.syspathinsert()
+    words = ("--normcheck-profile", "quick", "--normcheck-dtype", "bfloat16")
+    result = pytester.runpytest_inprocess("--normcheck", "mykernels:rms_norm_in_half", *words, "-v")
+    said = {}
+    for line in result.outlines:
+        name, _, rest = line.removeprefix("normcheck::mykernels:rms_norm_in_half::").partition(" ")
+        if line.startswith("normcheck::"):
+            said[f"rms_norm-{name}"] = rest.split()[0]
+    done = pytester.run(
+        sys.executable, "-m", "normcheck", "run", "mykernels:rms_norm_in_half", "--op", "rms_norm",
+        "--dtype", "bfloat16", "--profile", "quick", "-q", "--json", "r.json",
+    )  # fmt: skip
+    assert done.ret == 1
+    record = json.loads((pytester.path / "r.json").read_text())
+    words_of = {"pass": "PASSED", "fail": "FAILED", "not_judged": "SKIPPED"}
+    told = {check["id"]: words_of[check["verdict"]] for check in record["checks"]}
+    # The command line leaves out what is no custom op; a test was collected before that is known.
+    assert said.pop("rms_norm-bfloat16-cpu-custom_op") == "SKIPPED"
+    assert said == told
+    assert {"PASSED", "FAILED", "SKIPPED"} == set(told.values())
+
+
+@pytest.mark.parametrize(
+    ("worker", "text", "device"),
+    [
+        ("gw0", "cuda", "cuda:0"), ("gw3", "cuda", "cuda:1"), ("gw3", "auto", "cuda:1"),
+        ("gw3", "cuda:0", "cuda:0"), ("gw3", "cpu", "cpu"), ("", "cuda", "cuda"),
+    ],
+)  # fmt: skip
+def test_workers_take_the_visible_gpus_by_turns(
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    worker: str,
+    text: str,
+    device: str,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(pytestconfig, "workerinput", {"workerid": worker}, raising=False)
+    ours = Session(pytestconfig, Settings.of(pytestconfig), Store(), Known())
+    assert ours.device(text) == device
