@@ -109,7 +109,10 @@ class Known:
         entry = next((e for e in self.entries if _speaks(e, check)), None)
         if entry is None:
             return Ruling()
-        if not _still_fails(entry, check, planned):
+        status = _status(entry, check, planned)
+        if status == _NOT_JUDGED:
+            return Ruling()
+        if status == _HOLDS:
             return Ruling(
                 failure=f"stale known failure: {check.id} holds in {entry.case}; remove the entry"
             )
@@ -177,12 +180,15 @@ def _speaks(entry: Entry, check: Check) -> bool:
     return entry.matches(check.id) and Case.parse(entry.case).dtype == check.dtype
 
 
-def _still_fails(entry: Entry, check: Check, planned: Planned) -> bool:
-    """Whether the pinned case fails; it is judged again unless the run has just said so."""
+_HOLDS, _FAILS, _NOT_JUDGED = 0, 1, 4
+
+
+def _status(entry: Entry, check: Check, planned: Planned) -> int:
+    """Say what becomes of the pinned case; it is judged again unless the run has just said so."""
     from normcheck.cases.case import Case
     from normcheck.replay import replay
 
     if entry.case in {f.case for f in check.failures} | {f.found_in for f in check.failures}:
-        return True
+        return _FAILS
     plan = replace(planned.plan, properties=(check.property,))
-    return replay(plan, Case.parse(entry.case)).status == 1
+    return replay(plan, Case.parse(entry.case)).status

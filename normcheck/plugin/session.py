@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from normcheck.plugin.settings import Settings
 from normcheck.plugin.store import Refusal, Store
 from normcheck.plugin.tally import Tally
 from normcheck.pytest_plugin import SESSION, WORKERS
-from normcheck.record import Record
+from normcheck.record import INTERRUPTED, Record
 
 if TYPE_CHECKING:
     from normcheck.plan import Plan
@@ -227,6 +228,12 @@ class Session:
             found = execute(plan, _quiet)
         except NormcheckError as error:
             found = Refusal(str(error))
+        except Exception as error:
+            # Kept, too: every check of the dtype would only meet it again.
+            words = f"This is a fault of normcheck: {type(error).__name__}: {error}"
+            found = Refusal(f"{words}\n{traceback.format_exc()}")
+        if isinstance(found, Record) and found.incomplete == INTERRUPTED:
+            raise KeyboardInterrupt
         self.store.put(key, found)
         return found
 

@@ -106,6 +106,9 @@ def test_marks_selection_and_order_are_pytests_own(project: pytest.Pytester) -> 
         "-m", "normcheck", "-p", "no:cacheprovider", "--durations=1"
     )
     result.assert_outcomes(xfailed=2, deselected=1)
+    result.stdout.fnmatch_lines(["*= normcheck: PASS =*"])
+    result.stdout.fnmatch_lines(["* 2 checks   0 pass   0 fail   2 known   0 not judged"])
+    assert "first look" not in str(result.stdout)
 
 
 def test_the_last_failures_run_again(project: pytest.Pytester) -> None:
@@ -195,3 +198,36 @@ def test_a_test_still_is_its_function(project: pytest.Pytester) -> None:
 def test_what_is_no_target_is_refused() -> None:
     with pytest.raises(UsageError, match="target is 3, but must be callable"):
         normcheck.contract(3)  # type: ignore[arg-type]
+
+
+def test_an_interruption_ends_the_run(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_norms="""
+        import normcheck
+
+        @normcheck.contract(op="rms_norm", dtypes=["float32"])
+        def test_interrupted(x, weight, eps):
+            if x.shape[-1] > 40:
+                raise KeyboardInterrupt
+            return x
+        """
+    )
+    result = project.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "passed" not in str(result.stdout)
+
+
+def test_our_own_faults_are_told_as_such_and_once_judged(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def faulty(*_: object) -> None:
+        calls.append(1)
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("normcheck.engine.execute", faulty)
+    result = project.runpytest_inprocess("--normcheck", "mykernels:rms_norm")
+    result.assert_outcomes(failed=4)
+    assert len(calls) == 2  # once for each dtype
+    result.stdout.fnmatch_lines(["This is a fault of normcheck: ZeroDivisionError: of ours"])

@@ -110,3 +110,20 @@ def test_the_file_can_be_written(project: pytest.Pytester) -> None:
         "rms_norm-bfloat16-cpu-forward_accuracy", "rms_norm-bfloat16-cpu-gradients",
     ]  # fmt: skip
     project.runpytest_inprocess(*words).assert_outcomes(passed=2, xfailed=2)
+
+
+def test_an_entry_about_what_is_not_judged_says_nothing(project: pytest.Pytester) -> None:
+    (project.path / "known.toml").write_text(
+        f'[[known]]\ncheck = "rms_norm-bfloat16-cpu-gradients"\ncase = "{CASE}"\nreason = "old"\n'
+    )
+    project.makepyfile(
+        mine="""
+        import torch
+        def rms_norm(x, weight, eps):
+            with torch.no_grad():
+                return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).to(x.dtype)
+        """
+    )
+    words = ("--normcheck", "mine:rms_norm", "--normcheck-dtype", "bfloat16", "-k", "gradients")
+    result = project.runpytest_inprocess(*words, "--normcheck-known", "known.toml", "-rs")
+    result.assert_outcomes(skipped=1, deselected=1)
