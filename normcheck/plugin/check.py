@@ -47,13 +47,13 @@ class CheckTest:
         """Without the op, which the target's node names."""
         return self.id.removeprefix(f"{self.planned.plan.adapter.op.name}-")
 
-    def judge(self, fixtures: Mapping[str, object]) -> None:
+    def judge(self, fixtures: Mapping[str, object], variant: str = "") -> None:
         """Pass, fail or skip; the dtype is judged when its first check is asked for."""
         self._says(Verdict.NOT_JUDGED)
         if self.session.config.option.normcheck_case:
             self._replay(self.session.config.option.normcheck_case)
             return
-        record = self.session.record(self.planned, self.dtype, fixtures)
+        record = self.session.record(self.planned, self.dtype, fixtures, variant)
         if not isinstance(record, Record):
             pytest.fail(record.text, pytrace=False)
         check = next((check for check in record.checks if check.property == self.prop), None)

@@ -56,9 +56,9 @@ def targets(session: pytest.Session) -> Iterator[Target]:
 
 
 def timed(collector: pytest.Collector, name: str, test: object) -> list[pytest.Item]:
-    """Return the timings of a test that is a contract; none of any other."""
+    """Return the timings of a test that is a contract; none of any other, or in a class."""
     contract = getattr(test, "normcheck_contract", None)
-    if not isinstance(contract, Contract):
+    if not isinstance(contract, Contract) or collector.getparent(pytest.Class) is not None:
         return []
     from normcheck.plugin.benchmarks import items, timings
 

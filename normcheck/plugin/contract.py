@@ -122,7 +122,10 @@ def contract(
         return lambda function: _decorated(given, function)
     text = target if isinstance(target, str) else _text(target)
     frame = inspect.currentframe()
-    return _test(replace(given, target=target, text=text), frame.f_back if frame else None)
+    caller = frame.f_back if frame else None
+    # Only the body of a class has a qualified name of its own.
+    method = caller is not None and "__qualname__" in caller.f_locals
+    return _test(replace(given, target=target, text=text), caller, method=method)
 
 
 def _policies(given: str | Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
@@ -163,18 +166,20 @@ def _decorated(given: Contract, function: Callable[..., object]) -> Test:
     parameters = parameters_of(function, text, op)
     names = set(match(op, aliases.of(op), parameters, text, given.fixed).values())
     names |= {*given.fixed, *aliases.DESTINATION, *aliases.AXIS, *op.names_in_parts(op.outputs)}
+    outer = function.__qualname__.rpartition(".")[0]
+    method = bool(outer) and not outer.endswith("<locals>")
     fixtures = tuple(
         p.name for p in parameters if p.name not in names and p.default is inspect.Parameter.empty
     )
     made = replace(given, target=function, text=text, op=op.name, fixtures=fixtures)
-    test = _test(made, None)
+    test = _test(made, None, method=method)
     functools.update_wrapper(test, function)
     del test.__wrapped__  # type: ignore[attr-defined]
     test.place_as = function  # type: ignore[attr-defined]
     return test
 
 
-def _test(made: Contract, frame: FrameType | None) -> Test:
+def _test(made: Contract, frame: FrameType | None, *, method: bool) -> Test:
     """Return the function that pytest collects; called without a check, it is the target."""
 
     def test(*arguments: object, **given: object) -> object:
@@ -182,16 +187,32 @@ def _test(made: Contract, frame: FrameType | None) -> Test:
         if check is None:
             target: Any = made.target
             return target(*arguments, **given)
-        check.judge(given)
+        request: Any = given["request"]
+        fixtures = {name: given[name] for name in made.fixtures if name in given}
+        if "self" in made.fixtures:
+            # What pytest binds a method to is an argument of the function like any other.
+            fixtures["self"] = arguments[0]
+        check.judge(fixtures, _variant(request.node))
         return None
 
     if frame is not None:
         # Shown as the place of the test: the line that the user wrote.
         test.__code__ = _placed(test.__code__, frame)
-    parameters = [inspect.Parameter(name, _POSITIONAL) for name in (ARGUMENT, *made.fixtures)]
+    names = ["self"] if method else []
+    names += [ARGUMENT, "request", *made.fixtures]
+    parameters = [inspect.Parameter(name, _POSITIONAL) for name in dict.fromkeys(names)]
     test.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     test.normcheck_contract = made  # type: ignore[attr-defined]
     return test
+
+
+def _variant(node: Any) -> str:
+    """Tell the parameters of fixtures apart: with each of them a dtype is judged again.
+
+    Not by the values of the fixtures, which are others for each test.
+    """
+    indices = {name: at for name, at in node.callspec.indices.items() if name != ARGUMENT}
+    return ", ".join(f"{name}={at}" for name, at in sorted(indices.items()))
 
 
 def _placed(code: CodeType, frame: FrameType) -> CodeType:

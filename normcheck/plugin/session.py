@@ -183,10 +183,16 @@ class Session:
         return any(planned.key(dtype) in self.selected for dtype in planned.plan.dtypes)
 
     def record(
-        self, planned: Planned, dtype: str, fixtures: Mapping[str, object]
+        self, planned: Planned, dtype: str, fixtures: Mapping[str, object], variant: str = ""
     ) -> Record | Refusal:
-        """Return the record of one dtype, judged here or by another process of this run."""
-        variant = ", ".join(f"{name}={value!r}" for name, value in sorted(fixtures.items()))
+        """Return the record of one dtype, judged here or by another process of this run.
+
+        Args:
+            planned: The target.
+            dtype: Name of the format.
+            fixtures: Values of the target's parameters that pytest fills in.
+            variant: Which parameters of fixtures they come from.
+        """
         key = planned.key(dtype, variant)
         found = self.store.get(key)
         while found is None:

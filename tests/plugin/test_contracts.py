@@ -231,3 +231,45 @@ def test_our_own_faults_are_told_as_such_and_once_judged(
     result.assert_outcomes(failed=4)
     assert len(calls) == 2  # once for each dtype
     result.stdout.fnmatch_lines(["This is a fault of normcheck: ZeroDivisionError: of ours"])
+
+
+def test_a_contract_may_stand_in_a_class(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_norms="""
+        import normcheck
+        from mykernels import rms_norm
+
+        class TestNorms:
+            factor = 1.0
+            test_assigned = normcheck.contract(rms_norm, dtypes=["float32"])
+
+            @normcheck.contract(op="rms_norm", dtypes=["float32"])
+            def test_method(self, x, weight, eps):
+                return rms_norm(x, weight, eps) * self.factor
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=4)
+
+
+def test_a_dtype_is_judged_once_whatever_its_fixtures_are(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_norms="""
+        import normcheck, pytest
+        from mykernels import rms_norm
+        seen = set()
+
+        @pytest.fixture
+        def fresh():
+            return object()
+
+        @normcheck.contract(op="rms_norm", dtypes=["float32"])
+        def test_norm(x, weight, eps, fresh, request):
+            assert request.node.name.startswith("test_norm")
+            seen.add(fresh)
+            return rms_norm(x, weight, eps)
+
+        def test_once():
+            assert len(seen) == 1
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=3)
