@@ -101,7 +101,7 @@ class Child:
         while not self.pipe.closed and self.pipe.poll():
             try:
                 yield self.pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):  # an OSError if it died in the middle of a message
                 self.pipe.close()
 
     def reap(self) -> bool:

@@ -57,10 +57,14 @@ def judged(request: Request, listener: Listener, jobs: int) -> Record:
     if not hasattr(os, "fork"):
         with listener, stdout_to_stderr():
             return judge_for_cli(request, listener)
+    dtypes = request.dtype.split(",")
+
+    def place(part: tuple[str, ...]) -> int:
+        return dtypes.index(part[0])
+
     run = _Run(request, listener)
     children: list[Child] = []
     with listener, stopping(children):
-        dtypes = request.dtype.split(",")
         for part in parts(dtypes, jobs, profile(request.profile)):
             children.append(run.child(part))
         for child, message in messages(children):
@@ -68,7 +72,7 @@ def judged(request: Request, listener: Listener, jobs: int) -> Record:
                 children += run.ended(child)
             else:
                 run.heard(child, message)
-    return joined(list(run.records.values()), dtypes)
+    return joined([run.records[part] for part in sorted(run.records, key=place)], dtypes)
 
 
 @dataclass(slots=True)

@@ -38,6 +38,8 @@ class Listener:
             self._progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                 console=Console(stderr=True), transient=True,
+                # A thread of rich's would hold its lock in a child that is forked meanwhile.
+                auto_refresh=False, redirect_stdout=False, redirect_stderr=False,
             )  # fmt: skip
             self._progress.start()
         return self
@@ -59,6 +61,7 @@ class Listener:
             case CaseJudged():
                 if self._progress is not None and self._task is not None:
                     self._progress.update(self._task, advance=1, description=event.dtype)
+                    self._progress.refresh()
             case CheckFinished():
                 check = event.check
                 glyph = _GLYPHS[check.verdict]

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 __all__ = ["TargetHungError", "Watchdog"]
@@ -65,17 +65,27 @@ class Watchdog:
             self._due = time.monotonic() + 2 * self.limit_s, what
             self._look()
         in_main = threading.current_thread() is threading.main_thread()
-        before = None
-        if in_main:
-            before = signal.signal(signal.SIGALRM, self._interrupt)
-            signal.setitimer(signal.ITIMER_REAL, self.limit_s)
+        try:
+            # Windows has no such timer: there a loop is not interrupted.
+            with self._timed() if in_main and hasattr(signal, "setitimer") else nullcontext():
+                yield
+        finally:
+            self._due = outer
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Set the timer, and give it back: another's, such as pytest-timeout's, goes on."""
+        started = time.monotonic()
+        before = signal.signal(signal.SIGALRM, self._interrupt)
+        left = signal.setitimer(signal.ITIMER_REAL, self.limit_s)[0]
         try:
             yield
         finally:
-            if in_main:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
-                signal.signal(signal.SIGALRM, before)
-            self._due = outer
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+            if left:
+                rest = left - (time.monotonic() - started)
+                signal.setitimer(signal.ITIMER_REAL, max(rest, 1e-3))
 
     def _look(self) -> None:
         """Start the thread that looks, once: one per call would cost more than most calls do."""

@@ -28,6 +28,8 @@ def parametrize(metafunc: pytest.Metafunc, contract: Contract, session: Session)
     except NormcheckError as error:
         raise pytest.Collector.CollectError(str(error)) from None
     checks = session.checks(planned)
+    if not checks:
+        raise pytest.Collector.CollectError(f"{planned.text}: its contract has no checks")
     metafunc.parametrize(
         ARGUMENT, [pytest.param(check, marks=_mark(check), id=check.id) for check in checks]
     )
@@ -89,13 +91,17 @@ class Target(pytest.Collector):
         except NormcheckError as error:
             raise self.CollectError(str(error)) from None
         chosen = session.chosen(self.nodeid)
+        only = set(chosen)
         for check in session.checks(planned):
-            if chosen and f"{self.nodeid}::{check.short}" not in chosen:
+            if only and f"{self.nodeid}::{check.short}" not in only:
                 continue
             item: TargetCheck = TargetCheck.from_parent(self, name=check.short)
             item.normcheck_check = check
             item.add_marker(_mark(check))
+            chosen = [text for text in chosen if text != item.nodeid]
             yield item
+        if chosen:
+            raise self.CollectError(f"not found: {', '.join(chosen)}")
         if self.config.option.normcheck_benchmark:
             from normcheck.plugin.benchmarks import items, timings
 

@@ -20,6 +20,8 @@ def finish(session: pytest.Session, ours: Session) -> None:
     """Fail a run that was asked for checks and judged none, and write the reports."""
     if session.config.option.collectonly:
         return
+    if session.config.option.normcheck_update_known and ours.known.path is None:
+        ours.faults.append("--normcheck-update-known needs --normcheck-known FILE")
     asked = ours.asked
     ours.faults += [
         f"asked to check {target}, but nothing was judged"
@@ -53,7 +55,6 @@ def _judged(ours: Session, target: str) -> bool:
 
 def _update(ours: Session) -> None:
     if ours.known.path is None:
-        ours.faults.append("--normcheck-update-known needs --normcheck-known FILE")
         return
     tallies = ours.tally.targets.values()
     failing = {

@@ -122,7 +122,7 @@ class Session:
         dtypes = contract.dtypes or tuple(filter(None, self.settings["dtype"].split(",")))
         seed = contract.seed
         if seed is None and self.settings["seed"]:
-            seed = int(self.settings["seed"])
+            seed = _whole(self.settings["seed"])
         plan = make_plan(
             target, op=contract.op or None, dtypes=dtypes or config.DEFAULT_DTYPES,
             on=self.device(contract.device or self.settings["device"]),
@@ -251,6 +251,13 @@ class Session:
             contract.call(fixtures), contract.text, plan.adapter.op, plan.policy,
             fixed=contract.fixed, framework=contract.framework,
         )  # fmt: skip
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"seed is {text!r}, but must be a whole number") from None
 
 
 def _told_by_name(text: str) -> None:

@@ -55,7 +55,7 @@ class Tally:
         verdict = "fail" if report.failed else verdict
         tally.verdicts[verdict] += 1
         tally.unexcused += [told["normcheck.id"]] if verdict == "fail" else []
-        if verdict != "not_judged":
+        if told["normcheck.verdict"] != "not_judged":
             tally.judged.append(told["normcheck.id"])
         if told["normcheck.verdict"] == "fail":
             failure = told.get("normcheck.case", ""), told.get("normcheck.ratio", "")
