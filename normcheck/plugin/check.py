@@ -92,6 +92,7 @@ class CheckTest:
             {
                 "normcheck.id": self.id,
                 "normcheck.target": self.planned.text,
+                "normcheck.place": self.planned.place,
                 "normcheck.verdict": verdict.value,
             }
         )

@@ -45,8 +45,7 @@ def _mark(check: CheckTest) -> pytest.MarkDecorator:
 def targets(session: pytest.Session) -> Iterator[Target]:
     """Return a collector for each target that needs no test file."""
     ours = session_of(session.config)
-    for target, op in ours.asked.items():
-        name = f"{op}={target}" if op else target
+    for name, (op, target) in ours.asked.items():
         found: Target = Target.from_parent(
             session, name=name, nodeid=f"normcheck::{name}", path=Path(session.path)
         )

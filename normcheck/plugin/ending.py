@@ -9,7 +9,7 @@ import pytest
 
 from normcheck.config import DTYPES
 from normcheck.joining import joined
-from normcheck.plugin.session import Session, place_of
+from normcheck.plugin.session import Session, place_of, target_of
 from normcheck.plugin.tally import TargetTally
 from normcheck.record import Record, Verdict
 
@@ -24,15 +24,15 @@ def finish(session: pytest.Session, ours: Session) -> None:
         ours.faults.append("--normcheck-update-known needs --normcheck-known FILE")
     asked = ours.asked
     ours.faults += [
-        f"asked to check {target}, but nothing was judged"
-        for target in asked
-        if not _judged(ours, target)
+        f"asked to check {name}, but nothing was judged"
+        for name in asked
+        if not _judged(ours, f"normcheck::{name}")
     ]
     ours.faults += ours.known.unmatched(ours.collected)
     ours.faults += [
-        f"{target}: no check of its contract was judged"
-        for target, tally in ours.tally.targets.items()
-        if target not in asked and not tally.judged
+        f"{place}: no check of its contract was judged"
+        for place, tally in ours.tally.targets.items()
+        if not place.startswith("normcheck::") and not tally.judged
     ]
     green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if ours.faults and session.exitstatus in green:
@@ -44,13 +44,14 @@ def finish(session: pytest.Session, ours: Session) -> None:
         ours.notes += _write(Path(text), ours)
 
 
-def _judged(ours: Session, target: str) -> bool:
+def _judged(ours: Session, place: str) -> bool:
     """Whether a check of a target says something; a timing asks for the verdict, too."""
-    tally = ours.tally.targets.get(target)
+    tally = ours.tally.targets.get(place)
     if tally is not None and tally.judged:
         return True
-    records = ours.store.records().values()
-    return any(r.target == target and r.verdict is not Verdict.NOT_JUDGED for r in records)
+    records = ours.store.records().items()
+    found = [record for key, record in records if target_of(key) == place]
+    return any(record.verdict is not Verdict.NOT_JUDGED for record in found)
 
 
 def _update(ours: Session) -> None:
@@ -103,8 +104,8 @@ def summarise(terminal: Any, ours: Session) -> None:
     terminal.section(
         f"normcheck: {'FAIL' if failed else 'PASS'}", sep="=", red=bool(failed), green=not failed
     )
-    for target, tally in ours.tally.targets.items():
-        terminal.write_line(_line(target, tally))
+    for tally in ours.tally.targets.values():
+        terminal.write_line(_line(tally))
         if tally.first:
             terminal.write_line(f"   first look: {tally.first}")
     for fault in ours.faults:
@@ -113,9 +114,9 @@ def summarise(terminal: Any, ours: Session) -> None:
         terminal.write_line(note)
 
 
-def _line(target: str, tally: TargetTally) -> str:
+def _line(tally: TargetTally) -> str:
     count = tally.verdicts
     words = [f"{count['pass']} pass", f"{count['fail']} fail"]
     words += [f"{count['known']} known"] if count["known"] else []
     words += [f"{count['not_judged']} not judged"]
-    return f"{target}   {sum(count.values())} checks   {'   '.join(words)}"
+    return f"{tally.target}   {sum(count.values())} checks   {'   '.join(words)}"

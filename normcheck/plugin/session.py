@@ -25,7 +25,7 @@ from normcheck.record import INTERRUPTED, Record
 if TYPE_CHECKING:
     from normcheck.plan import Plan
 
-__all__ = ["Planned", "Session", "place_of", "session_of"]
+__all__ = ["Planned", "Session", "place_of", "session_of", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,11 @@ def place_of(key: str) -> str:
     return key.rpartition("\t")[0]
 
 
+def target_of(key: str) -> str:
+    """Return the node id of the target or contract, whatever the parameters of its fixtures."""
+    return key.partition("\t")[0]
+
+
 @dataclass(slots=True)
 class Session:
     """One pytest run, in one process.
@@ -88,12 +93,11 @@ class Session:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> dict[str, str]:
-        """Targets that the command line or a hook named, each with its op or an empty text."""
+    def asked(self) -> dict[str, tuple[str, str]]:
+        """What the command line or a hook names, as typed, with its op, if told, and target."""
         hooks = self.config.hook.pytest_normcheck_implementations(config=self.config)
         words = [*self.config.option.normcheck, *(text for each in hooks for text in each)]
-        parts = [text.rpartition("=") for text in words]
-        return {target: op for op, _, target in parts}
+        return {text: text.rpartition("=")[::2] for text in words}
 
     def chosen(self, node: str) -> list[str]:
         """Return the ids that the command line names below a target; all are meant if none is."""

@@ -12,9 +12,10 @@ __all__ = ["Tally", "TargetTally"]
 
 @dataclass(slots=True)
 class TargetTally:
-    """What has been said about one target.
+    """What has been said about one target, or by one contract.
 
     Attributes:
+        target: What it is called.
         verdicts: How many checks passed, failed, are known or were not judged.
         failing: Per id of a failing check, known or not, its case and its ratio.
         unexcused: Ids of checks that fail the run.
@@ -23,6 +24,7 @@ class TargetTally:
         seeds: That drew them.
     """
 
+    target: str
     verdicts: Counter[str] = field(default_factory=Counter)
     failing: dict[str, tuple[str, str]] = field(default_factory=dict)
     unexcused: list[str] = field(default_factory=list)
@@ -39,7 +41,7 @@ class TargetTally:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been said about all."""
+    """What has been said about all, by the node id of the target or of the contract."""
 
     targets: dict[str, TargetTally] = field(default_factory=dict)
 
@@ -48,7 +50,8 @@ class Tally:
         told = {k: str(v) for k, v in report.user_properties if k.startswith("normcheck.")}
         if report.when != "call" or "normcheck.id" not in told:
             return
-        tally = self.targets.setdefault(told["normcheck.target"], TargetTally())
+        place = told["normcheck.place"]
+        tally = self.targets.setdefault(place, TargetTally(told["normcheck.target"]))
         verdict = "known" if "normcheck.known" in told else told["normcheck.verdict"]
         # A mark of pytest's own excuses, too; a stale entry fails a check that passes.
         verdict = "known" if verdict == "fail" and not report.failed else verdict

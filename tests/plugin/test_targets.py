@@ -219,3 +219,31 @@ def test_workers_take_the_visible_gpus_by_turns(
     monkeypatch.setattr(pytestconfig, "workerinput", {"workerid": worker}, raising=False)
     ours = Session(pytestconfig, Settings.of(pytestconfig), Store(), Known())
     assert ours.device(text) == device
+
+
+def test_a_target_may_be_asked_for_as_two_ops(project: pytest.Pytester) -> None:
+    project.makepyfile(mine="def fast(x, weight, eps): raise NotImplementedError")
+    words = ("--normcheck", "rms_norm=mine:fast", "--normcheck", "l2_norm=mykernels:rms_norm")
+    result = project.runpytest_inprocess(*words, "--normcheck", "rms_norm=mykernels:rms_norm")
+    result.stdout.fnmatch_lines(["normcheck: asked to check rms_norm=mine:fast, but nothing*"])
+    assert "normcheck::l2_norm=mykernels:rms_norm" in str(result.stdout)
+
+
+def test_another_contract_on_the_target_is_no_substitute(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_norms="""
+        import normcheck
+        from mykernels import rms_norm, rms_norm_refuses
+        test_c = normcheck.contract(rms_norm, dtypes=["float32"])
+        """
+    )
+    words = ("--normcheck", "mykernels:rms_norm", "test_norms.py", "-k", "test_c")
+    result = project.runpytest_inprocess(*words)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["normcheck: asked to check mykernels:rms_norm, but nothing*"])
+
+
+def test_an_id_that_names_nothing_is_an_error(project: pytest.Pytester) -> None:
+    result = project.runpytest_inprocess(IDS[0], f"{IDS[0]}z")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"not found: {IDS[0]}z"])
