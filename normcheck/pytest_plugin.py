@@ -7,7 +7,9 @@ its hooks costs milliseconds, and imports neither torch nor Hypothesis.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from normcheck.plugin.session import Session
 
-__all__ = ["SESSION", "WORKERS"]
-
-SESSION = pytest.StashKey["Session"]()
-"""What the run knows of its targets, where it has any."""
-WORKERS = pytest.StashKey[str]()
-"""The id that the workers of one xdist run share."""
+__all__: list[str] = []
 
 _PREFIX = "normcheck::"
 _HELP = {
@@ -105,6 +102,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--normcheck-benchmark needs pytest-benchmark: pip install pytest-benchmark"
         )
+    for text in config.option.normcheck_report:
+        place = Path(text)
+        if place.suffix not in (".html", ".json", ".md") or not place.resolve().parent.is_dir():
+            rule = "but must be .html, .json or .md in a folder that is there"
+            raise pytest.UsageError(f"--normcheck-report is {text}, {rule}")
     config.pluginmanager.register(_Listener(config), "normcheck-listener")
     if config.option.normcheck or config.option.normcheck_report:
         _session(config)
@@ -119,16 +121,8 @@ def _session(config: pytest.Config) -> Session:
 
 def _used(config: pytest.Config) -> Session | None:
     """Return it only where it has been made: no test of ours, no cost."""
-    return config.stash.get(SESSION, None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Note under which id the workers of xdist share records."""
-    node.config.stash[WORKERS] = node.workerinput["testrunuid"]
-    used = _used(node.config)
-    if used is not None:
-        used.share()
+    loaded = sys.modules.get("normcheck.plugin.session")
+    return None if loaded is None else config.stash.get(loaded.SESSION, None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -171,9 +165,8 @@ def pytest_make_collect_report(
 
 def _names_targets(session: pytest.Session) -> bool:
     """Whether the command line or a hook names a target."""
-    if session.config.option.normcheck:
-        return True
-    return any(session.ihook.pytest_normcheck_implementations(config=session.config))
+    named = session.ihook.pytest_normcheck_implementations(config=session.config)
+    return bool(session.config.option.normcheck) or any(named)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -212,6 +205,15 @@ class _Listener:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.workers = ""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Note under which id the workers of xdist share records."""
+        self.workers = node.workerinput["testrunuid"]
+        used = _used(self.config)
+        if used is not None:
+            used.share()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count verdicts."""
@@ -230,7 +232,7 @@ class _Listener:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a run that was asked for checks and has none."""
-    used = _used(session.config)
+    used = _session(session.config) if _names_targets(session) else _used(session.config)
     if used is None:
         return
     if hasattr(session.config, "workeroutput"):

@@ -19,13 +19,15 @@ from normcheck.plugin.known import Known
 from normcheck.plugin.settings import Settings
 from normcheck.plugin.store import Refusal, Store
 from normcheck.plugin.tally import Tally
-from normcheck.pytest_plugin import SESSION, WORKERS
 from normcheck.record import INTERRUPTED, Record
 
 if TYPE_CHECKING:
     from normcheck.plan import Plan
 
-__all__ = ["Planned", "Session", "place_of", "session_of", "target_of"]
+__all__ = ["SESSION", "Planned", "Session", "place_of", "session_of", "target_of"]
+
+SESSION = pytest.StashKey["Session"]()
+"""Where a run keeps what it knows, once it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class Session:
     def share(self) -> None:
         """Find the folder in which the workers of one xdist run share records."""
         worker: dict[str, str] = getattr(self.config, "workerinput", {})
-        shared = self.config.stash.get(WORKERS, "") or worker.get("testrunuid", "")
+        listener = self.config.pluginmanager.get_plugin("normcheck-listener")
+        shared: str = getattr(listener, "workers", "") or worker.get("testrunuid", "")
         if shared:
             self.store.folder = Path(tempfile.gettempdir()) / f"normcheck-{shared}"
 

@@ -247,3 +247,13 @@ def test_an_id_that_names_nothing_is_an_error(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess(IDS[0], f"{IDS[0]}z")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines([f"not found: {IDS[0]}z"])
+
+
+@pytest.mark.parametrize("place", ["nowhere/r.html", "r.pdf"])
+def test_a_report_that_cannot_be_written_is_told_before_the_run(
+    project: pytest.Pytester, place: str
+) -> None:
+    words = ("--normcheck", "mykernels:rms_norm", "--normcheck-report", place)
+    result = project.runpytest_subprocess(*words)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--normcheck-report is {place}, but must be .html, .json*"])
