@@ -18,7 +18,8 @@ from torch import Tensor
 from normcheck.cases.case import Case
 from normcheck.cases.materialise import Inputs, materialise
 from normcheck.ops.op import Family
-from normcheck.plugin.session import Planned, Session
+from normcheck.plugin.planning import Planned
+from normcheck.plugin.session import Session
 from normcheck.record import Record, Verdict
 from normcheck.targets.adapter import Adapter
 from normcheck.targets.frameworks import Call, NoGradientError
@@ -116,13 +117,7 @@ class Benchmark:
         plan = self.planned.plan
         if self.rival == MINE:
             self._refuse_what_is_wrong(fixtures)
-            contract = self.planned.contract
-            if not contract.fixtures:
-                return plan.adapter
-            return adapt(
-                contract.call(fixtures), contract.text, plan.adapter.op, plan.policy,
-                fixed=contract.fixed, framework=contract.framework,
-            )  # fmt: skip
+            return self.planned.filled(fixtures)
         function = rivals(plan.adapter.op.name)[self.rival]()
         return adapt(function, f"torch's {plan.adapter.op.name}", plan.adapter.op, plan.policy)
 

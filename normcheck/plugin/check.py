@@ -12,7 +12,8 @@ from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import cause_text, check_ratio_text, root_causes
 
 if TYPE_CHECKING:
-    from normcheck.plugin.session import Planned, Session
+    from normcheck.plugin.planning import Planned
+    from normcheck.plugin.session import Session
 
 __all__ = ["CheckTest", "check_of"]
 

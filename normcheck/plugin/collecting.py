@@ -86,7 +86,7 @@ class Target(pytest.Collector):
         """
         session = session_of(self.config)
         try:
-            planned = session.plan(self.contract, self.nodeid, asked=True)
+            planned = session.plan(self.contract, self.nodeid)
         except NormcheckError as error:
             raise self.CollectError(str(error)) from None
         chosen = session.chosen(self.nodeid)

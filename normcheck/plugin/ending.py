@@ -9,7 +9,8 @@ import pytest
 
 from normcheck.config import DTYPES
 from normcheck.joining import joined
-from normcheck.plugin.session import Session, place_of, target_of
+from normcheck.plugin.planning import place_of, target_of
+from normcheck.plugin.session import Session
 from normcheck.plugin.tally import TargetTally
 from normcheck.record import Record, Verdict
 

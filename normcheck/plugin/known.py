@@ -20,7 +20,7 @@ from normcheck.ratio import ratio_text
 from normcheck.record import Check, Verdict
 
 if TYPE_CHECKING:
-    from normcheck.plugin.session import Planned
+    from normcheck.plugin.planning import Planned
 
 __all__ = ["Entry", "Known", "Ruling"]
 

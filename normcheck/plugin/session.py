@@ -7,63 +7,28 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import normcheck
-from normcheck.errors import NormcheckError, UsageError
+from normcheck.errors import NormcheckError
 from normcheck.plugin.check import CheckTest, check_of
 from normcheck.plugin.contract import Contract
 from normcheck.plugin.known import Known
+from normcheck.plugin.planning import Planned, plan, told_by_name
 from normcheck.plugin.settings import Settings
 from normcheck.plugin.store import Refusal, Store
 from normcheck.plugin.tally import Tally
 from normcheck.record import INTERRUPTED, Record
 
 if TYPE_CHECKING:
-    from normcheck.plan import Plan
+    pass
 
-__all__ = ["SESSION", "Planned", "Session", "place_of", "session_of", "target_of"]
+__all__ = ["SESSION", "Session", "session_of"]
 
 SESSION = pytest.StashKey["Session"]()
 """Where a run keeps what it knows, once it is asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A contract with its plan.
-
-    Attributes:
-        contract: What was asked for.
-        plan: What will be done, the options of the run filled in.
-        place: Node id of the test or the target, which tells two contracts of one target apart.
-        asked: Whether the command line named it: then a run without its checks fails.
-    """
-
-    contract: Contract
-    plan: Plan
-    place: str
-    asked: bool = False
-
-    @property
-    def text(self) -> str:
-        """What the target is called."""
-        return self.plan.adapter.text
-
-    def key(self, dtype: str, variant: str = "") -> str:
-        """Name what is judged at once."""
-        return "\t".join((self.place, variant, dtype))
-
-
-def place_of(key: str) -> str:
-    """Return what the keys of one target's dtypes share."""
-    return key.rpartition("\t")[0]
-
-
-def target_of(key: str) -> str:
-    """Return the node id of the target or contract, whatever the parameters of its fixtures."""
-    return key.partition("\t")[0]
 
 
 @dataclass(slots=True)
@@ -98,8 +63,12 @@ class Session:
     def asked(self) -> dict[str, tuple[str, str]]:
         """What the command line or a hook names, as typed, with its op, if told, and target."""
         hooks = self.config.hook.pytest_normcheck_implementations(config=self.config)
-        words = [*self.config.option.normcheck, *(text for each in hooks for text in each)]
-        return {text: text.rpartition("=")[::2] for text in words}
+        found: dict[tuple[str, str], str] = {}
+        for text in [*self.config.option.normcheck, *(word for each in hooks for word in each)]:
+            op, _, target = text.rpartition("=")
+            # The op may be written or told by the name: that is one target, under its first name.
+            found.setdefault((op or told_by_name(target), target), text)
+        return {text: (text.rpartition("=")[0], target) for (_, target), text in found.items()}
 
     def chosen(self, node: str) -> list[str]:
         """Return the ids that the command line names below a target; all are meant if none is."""
@@ -114,45 +83,12 @@ class Session:
         if shared:
             self.store.folder = Path(tempfile.gettempdir()) / f"normcheck-{shared}"
 
-    def plan(self, contract: Contract, place: str, *, asked: bool = False) -> Planned:
-        """Plan a contract under the options of the run.
-
-        Raises:
-            NormcheckError: The target cannot be found or bound, or the device is absent.
-        """
-        from normcheck import config
-        from normcheck.api import make_plan
-
-        if not contract.op:
-            _told_by_name(contract.text)
-        target: Any = contract.call(dict.fromkeys(contract.fixtures))
-        dtypes = contract.dtypes or tuple(filter(None, self.settings["dtype"].split(",")))
-        seed = contract.seed
-        if seed is None and self.settings["seed"]:
-            seed = _whole(self.settings["seed"])
-        plan = make_plan(
-            target, op=contract.op or None, dtypes=dtypes or config.DEFAULT_DTYPES,
-            on=self.device(contract.device or self.settings["device"]),
-            profile=contract.profile or self.settings["profile"], policies=contract.policies,
-            fixed=contract.fixed, framework=contract.framework, properties=contract.properties,
-            seed=seed, timeout_s=contract.timeout_s, text=contract.text,
-        )  # fmt: skip
-        budget = self.settings.time_budget_s
-        if budget is not None:
-            plan = replace(plan, profile=replace(plan.profile, time_budget_s=budget))
-        planned = Planned(contract, plan, place, asked)
+    def plan(self, contract: Contract, place: str) -> Planned:
+        """Plan a contract under the options of the run; see `planning.plan`."""
+        worker: str = getattr(self.config, "workerinput", {}).get("workerid", "")
+        planned = Planned(contract, plan(contract, self.settings, worker), place)
         self.planned.append(planned)
         return planned
-
-    def device(self, text: str) -> str:
-        """Give each worker of xdist a GPU of its own, of those that the caller can see."""
-        worker: str = getattr(self.config, "workerinput", {}).get("workerid", "")
-        if text not in ("cuda", "auto") or not worker:
-            return text
-        import torch
-
-        count = torch.cuda.device_count()
-        return f"cuda:{int(worker.removeprefix('gw')) % count}" if count else text
 
     def checks(self, planned: Planned) -> list[CheckTest]:
         """Return the checks of a target, as hooks leave them."""
@@ -230,15 +166,14 @@ class Session:
     ) -> Record | Refusal:
         from normcheck.engine import execute
 
-        plan = replace(planned.plan, part=(dtype,))
+        chosen = replace(planned.plan, part=(dtype,))
         # A timing asks for a verdict even where all checks were deselected.
-        names = self.selected.get(planned.key(dtype), plan.properties)
-        plan = replace(plan, properties=tuple(n for n in plan.properties if n in names))
+        names = self.selected.get(planned.key(dtype), chosen.properties)
+        chosen = replace(chosen, properties=tuple(n for n in chosen.properties if n in names))
         found: Record | Refusal
         try:
-            if planned.contract.fixtures:
-                plan = replace(plan, adapter=self._filled(planned, fixtures))
-            found = execute(plan, _quiet)
+            chosen = replace(chosen, adapter=planned.filled(fixtures))
+            found = execute(chosen, _quiet)
         except NormcheckError as error:
             found = Refusal(str(error))
         except Exception as error:
@@ -249,36 +184,6 @@ class Session:
             raise KeyboardInterrupt
         self.store.put(key, found)
         return found
-
-    def _filled(self, planned: Planned, fixtures: Mapping[str, object]) -> Any:
-        from normcheck.targets.target import adapt
-
-        contract, plan = planned.contract, planned.plan
-        return adapt(
-            contract.call(fixtures), contract.text, plan.adapter.op, plan.policy,
-            fixed=contract.fixed, framework=contract.framework,
-        )  # fmt: skip
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"seed is {text!r}, but must be a whole number") from None
-
-
-def _told_by_name(text: str) -> None:
-    """Refuse a target whose name does not tell its op, in the plugin's words."""
-    from normcheck.ops import catalogue
-
-    try:
-        catalogue.guess(text)
-    except UsageError:
-        ops = ", ".join(catalogue.names())
-        raise UsageError(
-            f"the op of {text} cannot be told from its name: write --normcheck OP={text}, or "
-            f"op=OP in its contract; OP is one of {ops}"
-        ) from None
 
 
 def _quiet(event: object) -> None:

@@ -41,7 +41,9 @@ def test_the_page_tells_the_truth(pytester: pytest.Pytester, imported: None) -> 
     result.stdout.fnmatch_lines(
         ["test_norms.py::test_rms_norm?rms_norm-bfloat16-cpu-gradients? PASSED*"]
     )
-    result.stdout.fnmatch_lines(["normcheck::mykernels:rms_norm::bfloat16-cpu-gradients PASSED*"])
+    result.stdout.fnmatch_lines(
+        ["normcheck::rms_norm=mykernels:rms_norm::bfloat16-cpu-gradients PASSED*"]
+    )
     words = (
         "--normcheck",
         "rms_norm=mykernels:rms_norm_in_half",

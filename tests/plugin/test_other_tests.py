@@ -28,7 +28,8 @@ def test_hypothesis_is_left_as_the_user_set_it(project: pytest.Pytester) -> None
             assert len(seen) == 7
         """
     )
-    result = project.runpytest_inprocess("-p", "no:randomly")
+    # In a process of its own: the profile would stay loaded for the tests after this one.
+    result = project.runpytest_subprocess()
     result.assert_outcomes(passed=4)
     examples = project.path / ".hypothesis" / "examples"
     ours = [p for p in examples.rglob("*") if p.is_file()] if examples.exists() else []

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from normcheck.plugin.known import Known
-from normcheck.plugin.session import Session
-from normcheck.plugin.settings import Settings
-from normcheck.plugin.store import Store
+from normcheck.plugin.planning import device
 
 from .conftest import KERNELS
 
@@ -200,25 +197,19 @@ def test_a_run_of_the_command_line_has_the_same_ids_and_verdicts(
 
 
 @pytest.mark.parametrize(
-    ("worker", "text", "device"),
+    ("worker", "text", "expected"),
     [
         ("gw0", "cuda", "cuda:0"), ("gw3", "cuda", "cuda:1"), ("gw3", "auto", "cuda:1"),
         ("gw3", "cuda:0", "cuda:0"), ("gw3", "cpu", "cpu"), ("", "cuda", "cuda"),
     ],
 )  # fmt: skip
 def test_workers_take_the_visible_gpus_by_turns(
-    pytestconfig: pytest.Config,
-    monkeypatch: pytest.MonkeyPatch,
-    worker: str,
-    text: str,
-    device: str,
+    monkeypatch: pytest.MonkeyPatch, worker: str, text: str, expected: str
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(pytestconfig, "workerinput", {"workerid": worker}, raising=False)
-    ours = Session(pytestconfig, Settings.of(pytestconfig), Store(), Known())
-    assert ours.device(text) == device
+    assert device(text, worker) == expected
 
 
 def test_a_target_may_be_asked_for_as_two_ops(project: pytest.Pytester) -> None:
