@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from normcheck import config, environment
@@ -34,10 +34,15 @@ __all__ = ["execute"]
 
 @dataclass(slots=True)
 class _Lane:
-    """What one dtype has seen so far."""
+    """What one dtype has seen so far: dtypes share nothing, so that several processes may judge them.
+
+    Attributes:
+        stopped: Why no further case is tried; empty while they are.
+    """
 
     dtype: str
     tallies: list[Tally]
+    stopped: str = ""
     choice: RoundingChoice = field(default_factory=RoundingChoice)
     seen: set[str] = field(default_factory=set)
 
@@ -48,30 +53,32 @@ class _Engine:
     def __init__(self, plan: Plan, listener: Listener, watchdog: Watchdog) -> None:
         self.plan, self.tell = plan, listener
         self.executor = executor_for(plan.adapter, plan.device, plan.policy, watchdog)
-        self.deadline: float | None = None
-        if plan.profile.time_budget_s is not None:
-            self.deadline = time.monotonic() + plan.profile.time_budget_s
+        self.started = time.monotonic()
         self.judged: set[str] = set()
         self.cases: list[Case] = []
         self.refusals: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self.lanes = [
+            _Lane(dtype, [Tally(p) for p in plan.checked(dtype)]) for dtype in plan.here
+        ]
         self.stopped = ""
 
+    @property
+    def incomplete(self) -> str:
+        """Why not all was tried, empty if all was."""
+        return self.stopped or next(filter(None, (lane.stopped for lane in self.lanes)), "")
+
     def run(self) -> list[Check]:
-        lanes = [
-            _Lane(dtype, [Tally(p) for p in self.plan.checked(dtype)]) for dtype in self.plan.here
-        ]
         try:
             # What has broken kernels before comes first in every dtype: most faults show there.
             for depth in sorted({1, self.plan.profile.depth}):
-                for lane in lanes:
+                for lane in self.lanes:
                     self._corpus(lane, depth)
-            for lane in lanes:
-                if not self.stopped:
-                    self._explore(lane)
+            for position, lane in enumerate(self.lanes):
+                self._explore(lane, len(self.lanes) - position)
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
         checks = []
-        for lane in lanes:
+        for lane in self.lanes:
             for tally in lane.tallies:
                 if tally.prop.silent and tally.untouched and len(lane.tallies) > 1:
                     continue
@@ -85,19 +92,29 @@ class _Engine:
 
     def _corpus(self, lane: _Lane, depth: int) -> None:
         for case in corpus(self.plan.adapter.op, lane.dtype, depth):
-            if self.stopped:
+            if self._is_over(lane):
                 return
             self._case(case, lane)
 
-    def _explore(self, lane: _Lane) -> None:
+    def _explore(self, lane: _Lane, left: int) -> None:
+        """Draw cases, for an even share of the time that is left."""
+        if self._is_over(lane):
+            return
+        budget, now = self.plan.profile.time_budget_s, time.monotonic()
+        deadline = now + (self.started + (budget or 0.0) - now) / left
+
         def judge(case: Case) -> float:
             """Judge one case, and return its worst ratio."""
             return self._case(case, lane)
 
-        explore(self.plan, lane.dtype, judge, lambda: bool(self.stopped) or self._late())
+        def enough() -> bool:
+            late = budget is not None and time.monotonic() > deadline
+            return self._is_over(lane) or late
 
-    def _late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
+        explore(self.plan, lane.dtype, judge, enough)
+
+    def _is_over(self, lane: _Lane) -> bool:
+        return bool(self.stopped or lane.stopped)
 
     def _case(self, case: Case, lane: _Lane) -> float:
         case = self.plan.adapter.conform(case)
@@ -125,7 +142,7 @@ class _Engine:
             if violated and self.plan.fail_fast:
                 break
         if not self.plan.died(case.id)[0]:
-            self._note_trouble(trial, case)
+            self._note_trouble(trial, lane)
         self.tell(CaseJudged(case.id, case.dtype, tuple(violated)))
         if violated and self.plan.fail_fast:
             self.stopped = "stopped at the first failure, as --fail-fast asks"
@@ -147,13 +164,14 @@ class _Engine:
         finding = Finding("target", f"the target ended the process ({how})", dead=True)
         return Outcome(Status.VIOLATED, finding=finding)
 
-    def _note_trouble(self, trial: Trial, case: Case) -> None:
+    def _note_trouble(self, trial: Trial, lane: _Lane) -> None:
+        case = trial.inputs.case
         for observed in (trial.forward, trial.backward):
             raised = observed.raised
             if raised is None:
                 continue
             if raised.trouble in (Trouble.HUNG, Trouble.EXITED):
-                self.stopped = f"stopped at {case.id}: the target {raised.text}"
+                lane.stopped = f"stopped at {case.id}: the target {raised.text}"
             elif raised.trouble in (Trouble.REFUSED, Trouble.NO_GRADIENT):
                 # "got input size [4, 1]" and "... [7, 1]" are one refusal.
                 key = (case.dtype, re.sub(r"\d+", "#", raised.text))
@@ -198,13 +216,15 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
     listener(RunStarted(adapter.text, adapter.op.name, binding, notes, ids, cases))
     checks = engine.run()
     power, limits = None, []
-    if not engine.stopped and not plan.verdict_only:
-        power = power_of(plan, engine.cases)
+    whole = tuple(lane.dtype for lane in engine.lanes if not lane.stopped)
+    if whole and not engine.stopped and not plan.verdict_only:
+        power = power_of(replace(plan, part=whole), engine.cases)
         checks = with_power(checks, power)
-        limits = envelope(plan, engine.executor, plan.profile.longest)
+        if not engine.incomplete:
+            limits = envelope(plan, engine.executor, plan.profile.longest)
     record = Record(
         schema=SCHEMA,
-        verdict=verdict_of(checks, engine.stopped),
+        verdict=verdict_of(checks, engine.incomplete),
         target=adapter.text,
         op=adapter.op.name,
         binding=binding,
@@ -219,8 +239,8 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
             for (dtype, _), (count, example, text) in sorted(engine.refusals.items())
         ],
         cases_judged=len(engine.judged),
-        incomplete=engine.stopped,
-        power=power,
+        incomplete=engine.incomplete,
+        power=None if engine.incomplete else power,
         envelope=limits,
         environment=environment.describe(plan.device, engine.executor.threads),
         started_at=started.isoformat(timespec="seconds"),

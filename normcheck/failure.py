@@ -41,13 +41,8 @@ def _judge_alone(
     trial = Trial(materialise(case), found.executor, found.plan.policy, choice.copy())
     if found.plan.died(case.id)[0]:
         return Outcome(Status.INAPPLICABLE), trial
-    worst = found.executor.worst
-    known = dict(worst)
-    outcome = found.prop.judge(trial)
-    # How wrong plain calls are is what the run has shown: variations of a case add nothing to it.
-    worst.clear()
-    worst.update(known)
-    return outcome, trial
+    with found.executor.aside(found.case.dtype):
+        return found.prop.judge(trial), trial
 
 
 def _predicate(found: Counterexample, choice: RoundingChoice) -> Callable[[Case], bool | None]:

@@ -117,10 +117,8 @@ class Tally:
         executor.watchdog.doing = self.prop.name
         for position, (case, outcome, before) in enumerate(self.violations[:LISTED_FAILURES]):
             example = Counterexample(plan, executor, self.prop, case, outcome, before)
-            known = dict(executor.worst)
-            found.append(explain_failure(example, shorten=shorten and position == 0))
-            executor.worst.clear()
-            executor.worst.update(known)
+            with executor.aside(case.dtype):
+                found.append(explain_failure(example, shorten=shorten and position == 0))
         return found
 
 

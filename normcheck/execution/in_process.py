@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from normcheck.cases.materialise import Inputs
@@ -45,6 +48,21 @@ class InProcess:
     def session(self, inputs: Inputs, way: Way) -> Session:
         """Make ready to call several times on the same tensors."""
         return Session(self, inputs, way)
+
+    @contextmanager
+    def aside(self, dtype: str) -> Iterator[None]:
+        """Call in variations of a case of one dtype, and forget what they show.
+
+        How wrong plain calls are, and whether there are gradients, is what the run's own cases say.
+        """
+        gradients, worst = dict(self.gradients), dict(self.worst)
+        # Other dtypes may be judged by another process: a variation in one meets nothing known.
+        self.gradients = {key: case for key, case in gradients.items() if key[0] == dtype}
+        self.worst = {key: ratio for key, ratio in worst.items() if key[0] == dtype}
+        try:
+            yield
+        finally:
+            self.gradients, self.worst = gradients, worst
 
     def forward(self, inputs: Inputs) -> Observation:
         """Call once without gradients."""

@@ -91,6 +91,14 @@ def layer_norm_dies(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
     os._exit(0)
 
 
+def layer_norm_hangs_on_wide_bfloat16(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    while x.dtype == torch.bfloat16 and x.shape[-1] > 300:
+        time.sleep(0.01)
+    return layer_norm(x, weight, bias, eps)
+
+
 def layer_norm_dies_on_wide_bfloat16(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:

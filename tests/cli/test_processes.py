@@ -40,6 +40,7 @@ def without_times(value: Any) -> Any:
         ("layer_norm", []),
         ("layer_norm_ignores_eps", ["--verdict-only"]),
         ("layer_norm_float32_only", ["--verdict-only"]),
+        ("layer_norm_hangs_on_wide_bfloat16", ["--timeout", "1"]),
     ],
 )
 def test_two_processes_write_the_record_of_one(
