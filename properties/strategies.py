@@ -13,13 +13,17 @@ from normcheck.ops.op import Family, Op
 __all__ = ["cases"]
 
 _EDGES = (8, 16, 32, 64, 128, 256, 512, 768, 1024, 2048, 4096, 5120, 8192, 16384, 65536)
+# Hypothesis mixes in whole numbers from 100 on that stand in the modules of the user's project, where
+# a range has room for them: with smaller ranges, a seed draws the same cases everywhere.
+_SMALL = 99
+_DIGITS = st.tuples(st.integers(0, 31), st.integers(0, 31))
 _EPS = (None, 1e-12, 1e-6, 1e-5, 1e-3, 1e-2, 1.0)
 
 
 def _sizes(limit: int) -> st.SearchStrategy[int]:
     """Small sizes, primes among them, and each power of two with its neighbours."""
     near = [size + shift for size in _EDGES for shift in (-1, 0, 1) if size + shift <= limit]
-    small = st.integers(1, min(limit, 130))
+    small = st.integers(1, min(limit, _SMALL))
     return st.one_of(small, st.sampled_from(near)) if near else small
 
 
@@ -99,7 +103,7 @@ def cases(draw: st.DrawFn, op: Op, dtype: str, limit: int) -> Case:
         bias=draw(st.sampled_from(("mixed", "none"))) if op.parameter("bias") else "mixed",
         eps=draw(st.sampled_from(_EPS)),
         layout=draw(st.sampled_from(layouts)),
-        seed=draw(st.integers(0, 999)),
+        seed=draw(_DIGITS.map(lambda digits: 32 * digits[0] + digits[1])),
     )
     found = fitted(case, op)
     assert found is not None, "every drawn shape has a meaning for its op"
