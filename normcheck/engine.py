@@ -34,7 +34,7 @@ __all__ = ["execute"]
 
 @dataclass(slots=True)
 class _Lane:
-    """What one dtype has seen so far: dtypes share nothing, so that several processes may judge them.
+    """What one dtype has seen so far; dtypes share nothing: other processes may judge some.
 
     Attributes:
         stopped: Why no further case is tried; empty while they are.
@@ -57,9 +57,7 @@ class _Engine:
         self.judged: set[str] = set()
         self.cases: list[Case] = []
         self.refusals: dict[tuple[str, str], tuple[int, str, str]] = {}
-        self.lanes = [
-            _Lane(dtype, [Tally(p) for p in plan.checked(dtype)]) for dtype in plan.here
-        ]
+        self.lanes = [_Lane(dtype, [Tally(p) for p in plan.checked(dtype)]) for dtype in plan.here]
         self.stopped = ""
 
     @property

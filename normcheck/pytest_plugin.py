@@ -7,7 +7,10 @@ its hooks costs milliseconds, and imports neither torch nor Hypothesis.
 from __future__ import annotations
 
 import argparse
+import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,10 +87,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
-def pytest_load_initial_conftests(args: list[str]) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Take ids as they are printed: ``normcheck::mykernels:rms_norm::bfloat16-cpu-gradients``."""
-    for text in [word for word in args if word.startswith(_PREFIX)]:
-        args.remove(text)
+    # What follows an option is its value: --deselect takes ids, too.
+    paths = early_config.known_args_namespace.file_or_dir
+    for text in [word for word in paths if word.startswith(_PREFIX)]:
+        last = len(args) - 1 - args[::-1].index(text)
+        del args[last]
         target, _, check = text.removeprefix(_PREFIX).partition("::")
         args.append(f"--normcheck={target}")
         if check:
@@ -205,12 +211,18 @@ class _Listener:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.workers = ""
+        self.shared: dict[str, Any] = {}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Note under which id the workers of xdist share records."""
-        self.workers = node.workerinput["testrunuid"]
+        """Tell the workers of xdist what they share: the folder of their records, and a seed."""
+        if not self.shared:
+            self.shared = {
+                "seed": secrets.randbelow(2**31), "folder": f"normcheck-{secrets.token_hex(8)}"
+            }  # fmt: skip
+        # Under --dist each, workers may be of different kinds: each judges for itself.
+        apart = self.config.option.dist == "each"
+        node.workerinput["normcheck"] = {**self.shared, "own": node.gateway.id if apart else ""}
         used = _used(self.config)
         if used is not None:
             used.share()
@@ -225,8 +237,13 @@ class _Listener:
         """Take over what a worker has collected."""
         ids = getattr(node, "workeroutput", {}).get("normcheck_collected")
         if ids:
-            ours = _session(self.config)
-            ours.collected = list(dict.fromkeys([*ours.collected, *ids]))
+            _session(self.config).collect(ids)
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the folder that workers shared."""
+        if self.shared:
+            folder = Path(tempfile.gettempdir()) / self.shared["folder"]
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -236,7 +253,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if used is None:
         return
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["normcheck_collected"] = used.collected
+        session.config.workeroutput["normcheck_collected"] = used.told()
         return
     from normcheck.plugin.ending import finish
 
@@ -250,13 +267,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from normcheck.plugin.ending import summarise
 
         summarise(terminalreporter, used)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the folder that workers shared."""
-    used = _used(config)
-    if used is not None and not hasattr(config, "workerinput"):
-        used.store.remove()
 
 
 @pytest.fixture

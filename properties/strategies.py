@@ -13,7 +13,7 @@ from normcheck.ops.op import Family, Op
 __all__ = ["cases"]
 
 _EDGES = (8, 16, 32, 64, 128, 256, 512, 768, 1024, 2048, 4096, 5120, 8192, 16384, 65536)
-# Hypothesis mixes in whole numbers from 100 on that stand in the modules of the user's project, where
+# Hypothesis mixes in whole numbers from 100 on that stand in modules of the user's project, where
 # a range has room for them: with smaller ranges, a seed draws the same cases everywhere.
 _SMALL = 99
 _DIGITS = st.tuples(st.integers(0, 31), st.integers(0, 31))

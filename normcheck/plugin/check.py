@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from normcheck.plugin.known import Subject
 from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import cause_text, check_ratio_text, root_causes
 
@@ -44,6 +45,11 @@ class CheckTest:
         return self.planned.plan.check_id(self.dtype, self.prop)
 
     @property
+    def subject(self) -> Subject:
+        """The check, and whose it is."""
+        return Subject(self.id, self.planned.text, self.planned.place)
+
+    @property
     def short(self) -> str:
         """Without the op, which the target's node names."""
         return self.id.removeprefix(f"{self.planned.plan.adapter.op.name}-")
@@ -52,7 +58,7 @@ class CheckTest:
         """Pass, fail or skip; the dtype is judged when its first check is asked for."""
         self._says(Verdict.NOT_JUDGED)
         if self.session.config.option.normcheck_case:
-            self._replay(self.session.config.option.normcheck_case)
+            self._replay(self.session.config.option.normcheck_case, fixtures)
             return
         record = self.session.record(self.planned, self.dtype, fixtures, variant)
         if not isinstance(record, Record):
@@ -61,7 +67,7 @@ class CheckTest:
         if check is None:
             pytest.skip(f"not judged: {ABSENT}")
         self._says(check.verdict, check, record.seed)
-        ruling = self.session.known.ruling(check, self.planned)
+        ruling = self.session.known.ruling(check, self.planned, fixtures)
         if ruling.failure:
             told = _text(record, check) if check.verdict is Verdict.FAIL else ""
             pytest.fail("\n".join(filter(None, [ruling.failure, told])), pytrace=False)
@@ -73,7 +79,7 @@ class CheckTest:
         if check.verdict is Verdict.NOT_JUDGED:
             pytest.skip(f"not judged: {check.reason}")
 
-    def _replay(self, text: str) -> None:
+    def _replay(self, text: str, fixtures: Mapping[str, object]) -> None:
         """Judge one case alone."""
         from normcheck.cases.case import Case
         from normcheck.replay import replay
@@ -81,7 +87,8 @@ class CheckTest:
         case, plan = Case.parse(text), self.planned.plan
         if (case.op, case.dtype) != (plan.adapter.op.name, self.dtype):
             pytest.skip(f"not judged: {text} is of {case.op} in {case.dtype}")
-        answer = replay(replace(plan, properties=(self.prop,)), case)
+        adapter = self.planned.filled(fixtures)
+        answer = replay(replace(plan, adapter=adapter, properties=(self.prop,)), case)
         if answer.status == 4:
             pytest.skip(f"not judged: {answer.text.splitlines()[-1].strip()}")
         self._says(Verdict.FAIL if answer.status else Verdict.PASS)

@@ -29,7 +29,7 @@ def finish(session: pytest.Session, ours: Session) -> None:
         for name in asked
         if not _judged(ours, f"normcheck::{name}")
     ]
-    ours.faults += ours.known.unmatched(ours.collected)
+    ours.faults += ours.known.unmatched(ours.collected, whole=ours.is_whole)
     ours.faults += [
         f"{place}: no check of its contract was judged"
         for place, tally in ours.tally.targets.items()
@@ -59,12 +59,8 @@ def _update(ours: Session) -> None:
     if ours.known.path is None:
         return
     tallies = ours.tally.targets.values()
-    failing = {
-        name: (case, float(ratio or 0))
-        for t in tallies
-        for name, (case, ratio) in t.failing.items()
-    }
-    judged = [name for tally in tallies for name in tally.judged]
+    failing = [failed for tally in tallies for failed in tally.failing.values()]
+    judged = [subject for tally in tallies for subject in tally.judged]
     ours.known.path.write_text(ours.known.updated(failing, judged), encoding="utf-8")
     ours.notes.append(f"{ours.known.path}: {len(failing)} known failures; give each its reason")
 

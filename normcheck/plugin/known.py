@@ -6,9 +6,10 @@ strictness possible: what is drawn elsewhere does not decide whether the entry s
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
@@ -22,18 +23,48 @@ from normcheck.record import Check, Verdict
 if TYPE_CHECKING:
     from normcheck.plugin.planning import Planned
 
-__all__ = ["Entry", "Known", "Ruling"]
+__all__ = ["Entry", "Failed", "Known", "Ruling", "Subject"]
 
 WORSE = 10.0
 """An excused failure may grow by this factor over what was written down."""
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """A check of a target.
+
+    Attributes:
+        check: Its id.
+        target: What the target is called.
+        place: Node id of the contract or the target.
+    """
+
+    check: str
+    target: str
+    place: str
+
+    @property
+    def dtype(self) -> str:
+        """Name of the format, which stands in the id."""
+        return self.check.split("-")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failing check: where, in which case, and its error over budget."""
+
+    subject: Subject
+    case: str
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One ``[[known]]`` table.
 
     Attributes:
         check: Id of the check, with ``*`` for any characters.
+        target: What its target is called, or the node id of its contract; empty for any.
         case: Id of the case in which it fails.
         reason: Why that is accepted.
         issue: Where it is being worked on.
@@ -42,15 +73,24 @@ class Entry:
     """
 
     check: str
+    target: str = ""
     case: str
     reason: str
     issue: str = ""
     until: date | None = None
     ratio: float = 0.0
 
-    def matches(self, name: str) -> bool:
-        """Return whether it speaks of a check."""
-        return fnmatchcase(name, self.check)
+    def names(self, subject: Subject) -> bool:
+        """Return whether it names a check of a target."""
+        target = self.target or "*"
+        called = fnmatchcase(subject.target, target) or fnmatchcase(subject.place, target)
+        return called and fnmatchcase(subject.check, self.check)
+
+    def speaks_of(self, subject: Subject) -> bool:
+        """Return whether it names a check, and its case is of the check's format."""
+        from normcheck.cases.case import Case
+
+        return self.names(subject) and Case.parse(self.case).dtype == subject.dtype
 
     def toml(self) -> str:
         """Return it as it is written."""
@@ -104,12 +144,19 @@ class Known:
             raise UsageError(f"{path} cannot be read: {error}") from None
         return cls(path, tuple(_entry(path, table) for table in document.get("known", [])))
 
-    def ruling(self, check: Check, planned: Planned) -> Ruling:
-        """Judge a check by the first entry that speaks of it."""
-        entry = next((e for e in self.entries if _speaks(e, check)), None)
+    def ruling(self, check: Check, planned: Planned, fixtures: Mapping[str, object]) -> Ruling:
+        """Judge a check by the first entry that speaks of it.
+
+        Args:
+            check: What has been found.
+            planned: The target.
+            fixtures: Values of the target's parameters that pytest fills in.
+        """
+        subject = Subject(check.id, planned.text, planned.place)
+        entry = next((e for e in self.entries if e.speaks_of(subject)), None)
         if entry is None:
             return Ruling()
-        status = _status(entry, check, planned)
+        status = _status(entry, check, planned, fixtures)
         if status == _NOT_JUDGED:
             return Ruling()
         if status == _HOLDS:
@@ -126,30 +173,71 @@ class Known:
             return Ruling()
         return Ruling(excuse=" ".join(filter(None, [f"known: {entry.reason}", entry.issue])))
 
-    def unmatched(self, ids: Iterable[str]) -> list[str]:
-        """Return a sentence for each entry about an op of this run that speaks of no check."""
-        known = list(ids)
-        ops = {name.partition("-")[0] for name in known}
+    def unmatched(self, collected: Collection[Subject], *, whole: bool) -> list[str]:
+        """Return a sentence for each entry that speaks of no check.
+
+        Args:
+            collected: The checks of this run.
+            whole: Whether they are all that the project has; else an entry need only name a check
+                that there is, here or in a file that was left out.
+        """
+        if not self.entries or not collected:
+            return []
+        ids = list(dict.fromkeys(subject.check for subject in collected))
+        possible = ids + list(_possible())
         return [
-            f"{entry.check} in {self.path} matches no check{nearest(entry.check, known)}"
+            f"{entry.check} in {self.path} matches no check"
+            f"{f' of {entry.target}' if entry.target else ''}{nearest(entry.check, possible)}"
             for entry in self.entries
-            if entry.check.partition("-")[0] in ops and not any(map(entry.matches, known))
+            if not any(map(entry.names, collected))
+            and (whole or not any(fnmatchcase(name, entry.check) for name in possible))
         ]
 
-    def updated(self, failing: Mapping[str, tuple[str, float]], judged: Iterable[str]) -> str:
+    def updated(self, failing: Sequence[Failed], judged: Sequence[Subject]) -> str:
         """Return the file with today's failures; reasons that were given are kept.
 
         Args:
-            failing: Per id of a failing check, its case and its ratio.
-            judged: Ids of all checks that were judged; entries about others stay.
+            failing: What fails, known or not.
+            judged: All checks that were judged; entries about others stay.
         """
-        seen = set(judged)
-        kept = [e for e in self.entries if not any(map(e.matches, seen))]
-        for name, (case, ratio) in failing.items():
-            before = next((e for e in self.entries if e.matches(name)), None)
-            entry = before or Entry(name, case, "not yet looked into")
-            kept.append(replace(entry, check=name, case=case, ratio=round(ratio, 3)))
-        return "\n".join(entry.toml() for entry in sorted(kept, key=lambda e: e.check))
+        written = []
+        left = list(failing)
+        for entry in self.entries:
+            if not any(map(entry.speaks_of, judged)):
+                written.append(entry)
+                continue
+            found = [failed for failed in left if entry.speaks_of(failed.subject)]
+            left = [failed for failed in left if failed not in found]
+            # One entry has one case: what it said of several is said of each.
+            alone = len(found) == 1
+            written += [_pinned(entry, each, () if alone else judged) for each in found]
+        blank = Entry(check="", case="", reason="not yet looked into")
+        written += [_pinned(blank, failed, judged) for failed in left]
+        order = sorted(written, key=lambda entry: (entry.check, entry.target))
+        return "\n".join(entry.toml() for entry in order)
+
+
+def _pinned(entry: Entry, failed: Failed, judged: Sequence[Subject]) -> Entry:
+    """Pin an entry to a failure; among judged checks, let it name just that one."""
+    subject = failed.subject
+    pinned = replace(entry, case=failed.case, ratio=round(failed.ratio, 3))
+    if not judged:
+        return pinned
+    # The target is named where others have a check of the same id.
+    alike = [other for other in judged if other.check == subject.check and other != subject]
+    twins = any(other.target == subject.target for other in alike)
+    target = subject.place if twins else subject.target if alike else ""
+    return replace(pinned, check=subject.check, target=target)
+
+
+def _possible() -> Iterator[str]:
+    """Yield the id of every check that there is."""
+    from normcheck.config import DTYPES
+    from normcheck.ops import catalogue
+    from normcheck.properties import registry
+
+    parts = (catalogue.names(), DTYPES, ("cpu", "cuda"), registry.names())
+    yield from map("-".join, itertools.product(*parts))
 
 
 def _entry(path: Path, table: Mapping[str, object]) -> Entry:
@@ -173,22 +261,16 @@ def _entry(path: Path, table: Mapping[str, object]) -> Entry:
     return Entry(**{**table, "until": until})  # type: ignore[arg-type]
 
 
-def _speaks(entry: Entry, check: Check) -> bool:
-    """Whether an entry is about a check, and its case of the check's format."""
-    from normcheck.cases.case import Case
-
-    return entry.matches(check.id) and Case.parse(entry.case).dtype == check.dtype
-
-
 _HOLDS, _FAILS, _NOT_JUDGED = 0, 1, 4
 
 
-def _status(entry: Entry, check: Check, planned: Planned) -> int:
+def _status(entry: Entry, check: Check, planned: Planned, fixtures: Mapping[str, object]) -> int:
     """Say what becomes of the pinned case; it is judged again unless the run has just said so."""
     from normcheck.cases.case import Case
     from normcheck.replay import replay
 
     if entry.case in {f.case for f in check.failures} | {f.found_in for f in check.failures}:
         return _FAILS
-    plan = replace(planned.plan, properties=(check.property,))
+    adapter = planned.filled(fixtures)
+    plan = replace(planned.plan, adapter=adapter, properties=(check.property,))
     return replay(plan, Case.parse(entry.case)).status

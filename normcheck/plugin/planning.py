@@ -63,13 +63,14 @@ def target_of(key: str) -> str:
     return key.partition("\t")[0]
 
 
-def plan(contract: Contract, settings: Settings, worker: str) -> Plan:
+def plan(contract: Contract, settings: Settings, worker: str, fresh: int) -> Plan:
     """Plan a contract under the settings of a run.
 
     Args:
         contract: What was asked for.
         settings: What it leaves to the run.
         worker: Id of this worker of xdist, "" without xdist.
+        fresh: The seed of a profile that takes a new one.
 
     Raises:
         NormcheckError: The target cannot be found or bound, or the device is absent.
@@ -84,10 +85,13 @@ def plan(contract: Contract, settings: Settings, worker: str) -> Plan:
     seed = contract.seed
     if seed is None and settings["seed"]:
         seed = _whole(settings["seed"])
+    profile = contract.profile or settings["profile"]
+    if seed is None and config.profile(profile).fresh_seed:
+        seed = fresh
     made = make_plan(
         target, op=contract.op or None, dtypes=dtypes or config.DEFAULT_DTYPES,
         on=device(contract.device or settings["device"], worker),
-        profile=contract.profile or settings["profile"], policies=contract.policies,
+        profile=profile, policies=contract.policies,
         fixed=contract.fixed, framework=contract.framework, properties=contract.properties,
         seed=seed, timeout_s=contract.timeout_s, text=contract.text,
     )  # fmt: skip

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 import normcheck
 from normcheck.errors import NormcheckError
 from normcheck.plugin.check import CheckTest, check_of
-from normcheck.plugin.contract import Contract
-from normcheck.plugin.known import Known
+from normcheck.plugin.contract import ARGUMENT, Contract
+from normcheck.plugin.known import Known, Subject
 from normcheck.plugin.planning import Planned, plan, told_by_name
 from normcheck.plugin.settings import Settings
 from normcheck.plugin.store import Refusal, Store
 from normcheck.plugin.tally import Tally
 from normcheck.record import INTERRUPTED, Record
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["SESSION", "Session", "session_of"]
 
@@ -40,9 +38,11 @@ class Session:
         settings: What the run was told.
         store: What has been judged.
         known: Failures that are expected.
+        fresh: The seed of profiles that take a new one: the same in all workers.
         planned: Every contract that was collected.
         selected: Per key, the properties that were not deselected.
-        collected: Ids of all checks, deselected ones too.
+        collected: All checks, deselected ones too.
+        ahead: Keys of what may be judged before its own tests run.
         tally: What reports say.
         faults: Why the run fails beyond its tests.
         notes: What is said at the end.
@@ -52,9 +52,11 @@ class Session:
     settings: Settings
     store: Store
     known: Known
+    fresh: int = 0
     planned: list[Planned] = field(default_factory=list)
     selected: dict[str, list[str]] = field(default_factory=dict)
-    collected: list[str] = field(default_factory=list)
+    collected: list[Subject] = field(default_factory=list)
+    ahead: set[str] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -70,6 +72,14 @@ class Session:
             found.setdefault((op or told_by_name(target), target), text)
         return {text: (text.rpartition("=")[0], target) for (_, target), text in found.items()}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run collects all that the project has, with the project's own settings."""
+        option, told = self.config.option, (self.settings.found[n] for n in ("dtype", "device"))
+        narrowed = any(s.origin.startswith(("--", "NORMCHECK_")) for s in told)
+        paths = self.config.args_source is self.config.ArgsSource.ARGS
+        return not (paths or option.normcheck or narrowed)
+
     def chosen(self, node: str) -> list[str]:
         """Return the ids that the command line names below a target; all are meant if none is."""
         words: list[str] = self.config.option.normcheck_select
@@ -77,16 +87,31 @@ class Session:
 
     def share(self) -> None:
         """Find the folder in which the workers of one xdist run share records."""
-        worker: dict[str, str] = getattr(self.config, "workerinput", {})
-        listener = self.config.pluginmanager.get_plugin("normcheck-listener")
-        shared: str = getattr(listener, "workers", "") or worker.get("testrunuid", "")
+        shared = self.shared
         if shared:
-            self.store.folder = Path(tempfile.gettempdir()) / f"normcheck-{shared}"
+            self.store.folder = Path(tempfile.gettempdir(), shared["folder"], shared.get("own", ""))
+
+    @property
+    def shared(self) -> Mapping[str, Any]:
+        """What the workers of one xdist run have in common; empty without xdist."""
+        worker: dict[str, Any] = getattr(self.config, "workerinput", {})
+        listener = self.config.pluginmanager.get_plugin("normcheck-listener")
+        return worker.get("normcheck") or getattr(listener, "shared", {})
+
+    def told(self) -> list[tuple[str, ...]]:
+        """Return what a worker tells the controller that it has collected."""
+        return [astuple(subject) for subject in self.collected]
+
+    def collect(self, told: Iterable[Sequence[str]]) -> None:
+        """Take over what a worker has collected, once."""
+        found = [Subject(*each) for each in told]
+        self.collected = list(dict.fromkeys([*self.collected, *found]))
 
     def plan(self, contract: Contract, place: str) -> Planned:
         """Plan a contract under the options of the run; see `planning.plan`."""
         worker: str = getattr(self.config, "workerinput", {}).get("workerid", "")
-        planned = Planned(contract, plan(contract, self.settings, worker), place)
+        made = plan(contract, self.settings, worker, self.fresh)
+        planned = Planned(contract, made, place)
         self.planned.append(planned)
         return planned
 
@@ -96,17 +121,21 @@ class Session:
         found = [CheckTest(self, planned, d, p.name) for d in plan.dtypes for p in plan.checked(d)]
         ids = [check.id for check in found]
         self.config.hook.pytest_normcheck_modify_checks(config=self.config, checks=ids)
-        self.collected += ids
-        return [check for check in found if check.id in ids]
+        kept = [check for check in found if check.id in ids]
+        self.collected += [check.subject for check in kept]
+        return kept
 
     def select(self, items: Iterable[pytest.Item]) -> None:
-        """Note which checks will be asked for."""
+        """Note which checks will be asked for, and which dtypes may be judged ahead of them."""
+        bound = set()
         for item in items:
             check = check_of(item)
             if check is not None:
-                names = self.selected.setdefault(check.planned.key(check.dtype), [])
-                if check.prop not in names:
-                    names.append(check.prop)
+                key = check.planned.key(check.dtype)
+                names = self.selected.setdefault(key, [])
+                names += [] if check.prop in names else [check.prop]
+                bound |= set() if _stands_alone(item) else {key}
+        self.ahead = set(self.selected) - bound
 
     def headline(self) -> str:
         """Say what will be judged."""
@@ -152,8 +181,7 @@ class Session:
         for planned in self.planned:
             for dtype in planned.plan.dtypes:
                 key = planned.key(dtype)
-                idle = planned.contract.fixtures or key not in self.selected
-                if idle or self.store.get(key) is not None:
+                if key not in self.ahead or self.store.get(key) is not None:
                     continue
                 with self.store.claim(key, wait=False) as mine:
                     if mine and self.store.get(key) is None:
@@ -186,6 +214,13 @@ class Session:
         return found
 
 
+def _stands_alone(item: pytest.Item) -> bool:
+    """Whether nothing of the user's own decides how, or whether, a test runs."""
+    fixtures = set(getattr(item, "fixturenames", ())) - {ARGUMENT, "request"}
+    marks = {mark.name for mark in item.iter_markers()}
+    return not fixtures and not marks & {"skip", "skipif", "xfail", "usefixtures"}
+
+
 def _quiet(event: object) -> None:
     """Listen to nothing: pytest tells."""
 
@@ -202,5 +237,6 @@ def session_of(config: pytest.Config) -> Session:
         known = Known.read(settings["known"], config.rootpath)
         found = Session(config, settings, Store(), known)
         found.share()
+        found.fresh = int(found.shared.get("seed", secrets.randbelow(2**31)))
         config.stash[SESSION] = found
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,13 +53,8 @@ class Store:
         """Return all records, those of other processes too, by key."""
         found = dict(self._here)
         if self.folder is not None:
-            found |= dict(map(_read, self.folder.glob("*.json")))
+            found |= dict(map(_read, self.folder.rglob("*.json")))
         return {key: each for key, each in sorted(found.items()) if isinstance(each, Record)}
-
-    def remove(self) -> None:
-        """Remove what other processes saw."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(self, key: str, found: Found) -> None:
         """Keep what was found; others see all of it or nothing."""
@@ -88,7 +82,7 @@ class Store:
 
     def _path(self, key: str, suffix: str) -> Path:
         assert self.folder is not None, "asked for where there is one"
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.folder / (hashlib.sha256(key.encode()).hexdigest()[:24] + suffix)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from normcheck.plugin.known import Failed, Subject
+
 __all__ = ["Tally", "TargetTally"]
 
 
@@ -17,18 +19,18 @@ class TargetTally:
     Attributes:
         target: What it is called.
         verdicts: How many checks passed, failed, are known or were not judged.
-        failing: Per id of a failing check, known or not, its case and its ratio.
+        failing: The failing checks, known or not, by id.
         unexcused: Ids of checks that fail the run.
-        judged: Ids of checks that say something.
+        judged: Checks that say something.
         cases: How many cases the checks judged, together.
         seeds: That drew them.
     """
 
     target: str
     verdicts: Counter[str] = field(default_factory=Counter)
-    failing: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failing: dict[str, Failed] = field(default_factory=dict)
     unexcused: list[str] = field(default_factory=list)
-    judged: list[str] = field(default_factory=list)
+    judged: list[Subject] = field(default_factory=list)
     cases: int = 0
     seeds: set[str] = field(default_factory=set)
 
@@ -52,6 +54,7 @@ class Tally:
             return
         place = told["normcheck.place"]
         tally = self.targets.setdefault(place, TargetTally(told["normcheck.target"]))
+        subject = Subject(told["normcheck.id"], tally.target, place)
         verdict = "known" if "normcheck.known" in told else told["normcheck.verdict"]
         # A mark of pytest's own excuses, too; a stale entry fails a check that passes.
         verdict = "known" if verdict == "fail" and not report.failed else verdict
@@ -59,9 +62,9 @@ class Tally:
         tally.verdicts[verdict] += 1
         tally.unexcused += [told["normcheck.id"]] if verdict == "fail" else []
         if told["normcheck.verdict"] != "not_judged":
-            tally.judged.append(told["normcheck.id"])
-        if told["normcheck.verdict"] == "fail":
-            failure = told.get("normcheck.case", ""), told.get("normcheck.ratio", "")
-            tally.failing[told["normcheck.id"]] = failure
+            tally.judged.append(subject)
+        if told["normcheck.verdict"] == "fail" and told.get("normcheck.case"):
+            ratio = float(told.get("normcheck.ratio", 0))
+            tally.failing[subject.check] = Failed(subject, told["normcheck.case"], ratio)
         tally.cases += int(told.get("normcheck.cases", 0))
         tally.seeds.update(filter(None, [told.get("normcheck.seed")]))

@@ -127,3 +127,92 @@ def test_an_entry_about_what_is_not_judged_says_nothing(project: pytest.Pytester
     words = ("--normcheck", "mine:rms_norm", "--normcheck-dtype", "bfloat16", "-k", "gradients")
     result = project.runpytest_inprocess(*words, "--normcheck-known", "known.toml", "-rs")
     result.assert_outcomes(skipped=1, deselected=1)
+
+
+TWO = """
+import normcheck
+from mykernels import rms_norm, rms_norm_in_half
+
+GIVEN = {"op": "rms_norm", "dtypes": ["bfloat16"], "properties": ["gradients"]}
+test_right = normcheck.contract(rms_norm, **GIVEN)
+test_wrong = normcheck.contract(rms_norm_in_half, **GIVEN)
+"""
+
+
+@pytest.mark.parametrize("target", ["mykernels:rms_norm_in_half", "*::test_wrong"])
+def test_an_entry_may_name_its_target(project: pytest.Pytester, target: str) -> None:
+    project.makepyfile(test_two=TWO)
+    (project.path / "known.toml").write_text(
+        f'[[known]]\ncheck = "rms_norm-bfloat16-cpu-gradients"\ntarget = "{target}"\n'
+        f'case = "{CASE}"\nreason = "one of two"\n'
+    )
+    result = project.runpytest_inprocess("--normcheck-known", "known.toml")
+    result.assert_outcomes(passed=1, xfailed=1)
+
+
+def test_the_file_tells_two_targets_apart(project: pytest.Pytester) -> None:
+    project.makepyfile(test_two=TWO)
+    words = ("--normcheck-known", "known.toml")
+    project.runpytest_inprocess(*words, "--normcheck-update-known")
+    (entry,) = tomllib.loads((project.path / "known.toml").read_text())["known"]
+    assert entry["target"] == "mykernels:rms_norm_in_half"
+    project.runpytest_inprocess(*words).assert_outcomes(passed=1, xfailed=1)
+
+
+def test_an_update_keeps_what_it_has_not_judged_and_the_reasons_given(
+    project: pytest.Pytester,
+) -> None:
+    other = "nc1:rms_norm/f32/1x1/plain"
+    (project.path / "known.toml").write_text(
+        f'[[known]]\ncheck = "rms_norm-*-cpu-gradients"\ncase = "{CASE}"\nreason = "in half"\n\n'
+        f'[[known]]\ncheck = "rms_norm-*-cpu-gradients"\ncase = "{other}"\nreason = "in single"\n'
+    )
+    words = (*WORDS, "--normcheck-known", "known.toml", "--normcheck-update-known")
+    project.runpytest_inprocess(*words)
+    entries = tomllib.loads((project.path / "known.toml").read_text())["known"]
+    assert {entry["reason"]: entry["case"].split("/")[1] for entry in entries} == {
+        "in half": "bf16", "in single": "f32",
+    }  # fmt: skip
+    assert [entry["check"] for entry in entries] == ["rms_norm-*-cpu-gradients"] * 2
+
+
+def test_a_case_of_a_fixture_is_judged_with_it(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_launched="""
+        import normcheck, pytest
+        from mykernels import rms_norm
+
+        @pytest.fixture
+        def factor():
+            return 1.5
+
+        @normcheck.contract(op="rms_norm", dtypes=["float32"], properties=["forward_accuracy"])
+        def test_launched(x, weight, eps, factor):
+            return rms_norm(x, weight, eps) * factor
+        """
+    )
+    # A case that this run does not meet: it has to be judged again.
+    case = "nc1:rms_norm/f32/5x77/plain/seed=1003"
+    (project.path / "known.toml").write_text(
+        '[[known]]\ncheck = "rms_norm-float32-cpu-forward_accuracy"\n'
+        f'case = "{case}"\nreason = "the factor"\n'
+    )
+    project.runpytest_inprocess("--normcheck-known", "known.toml").assert_outcomes(xfailed=1)
+    result = project.runpytest_inprocess("--normcheck-case", case)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*forward_accuracy  violated  *"])
+
+
+@pytest.mark.parametrize(("words", "fails"), [((), True), (("test_two.py",), False)])
+def test_an_entry_of_no_check_fails_a_run_of_the_whole_project(
+    project: pytest.Pytester, words: tuple[str, ...], *, fails: bool
+) -> None:
+    project.makepyfile(test_two=TWO.replace("rms_norm_in_half, **", "rms_norm, **"))
+    (project.path / "known.toml").write_text(
+        '[[known]]\ncheck = "layer_norm-float32-cpu-gradients"\n'
+        'case = "nc1:layer_norm/f32/1x1/plain"\nreason = "removed"\n'
+    )
+    result = project.runpytest_inprocess(*words, "--normcheck-known", "known.toml")
+    result.assert_outcomes(passed=2)
+    assert bool(result.ret) is fails
+    assert ("matches no check" in str(result.stdout)) is fails

@@ -234,6 +234,15 @@ def test_another_contract_on_the_target_is_no_substitute(project: pytest.Pyteste
     result.stdout.fnmatch_lines(["normcheck: asked to check mykernels:rms_norm, but nothing*"])
 
 
+def test_an_id_after_an_option_is_its_value(project: pytest.Pytester) -> None:
+    left_out = "normcheck::mykernels:rms_norm::bfloat16-cpu-gradients"
+    words = ("--normcheck", "mykernels:rms_norm", "--collect-only", "-q", "--deselect")
+    result = project.runpytest_inprocess(*words, left_out)
+    result.stdout.fnmatch_lines(["3/4 tests collected (1 deselected)*"])
+    result = project.runpytest_inprocess(*words, left_out, left_out)
+    result.stdout.fnmatch_lines(["no tests collected (1 deselected)*"])
+
+
 def test_an_id_that_names_nothing_is_an_error(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess(IDS[0], f"{IDS[0]}z")
     assert result.ret == pytest.ExitCode.INTERRUPTED
