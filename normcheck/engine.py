@@ -124,12 +124,13 @@ class _Engine:
         violated, worst = [], 0.0
         self.cases.append(case)
         for tally in lane.tallies:
-            if self._has_enough(lane, tally):
+            if self._has_enough(lane, tally, case):
                 continue
             if self.plan.died(case.id)[0]:
                 outcome = self._death(case, tally.prop)
             else:
-                self.executor.watchdog.doing = tally.prop.name
+                watchdog = self.executor.watchdog
+                watchdog.doing, watchdog.case = tally.prop.name, case.id
                 outcome = tally.prop.judge(trial)
             tally.add(trial, outcome, before)
             worst = max(worst, outcome.ratio)
@@ -146,10 +147,12 @@ class _Engine:
             self.stopped = "stopped at the first failure, as --fail-fast asks"
         return worst
 
-    def _has_enough(self, lane: _Lane, tally: Tally) -> bool:
-        """Whether a further dtype need not be called in another way once more."""
+    def _has_enough(self, lane: _Lane, tally: Tally, case: Case) -> bool:
+        """Whether a property has killed, or a further dtype need not be called so once more."""
         enough = self.plan.profile.enough
         leads = lane.dtype == config.leading(self.plan.dtypes)
+        if self.plan.is_deadly(lane.dtype, tally.prop.name) and not self.plan.died(case.id)[0]:
+            return True
         if enough is None or leads or registry.is_plain(tally.prop.name):
             return False
         return tally.judged >= enough
@@ -158,8 +161,8 @@ class _Engine:
         """Say of a case in which the target ended its process what became of it."""
         name, how = self.plan.died(case.id)
         if prop.name != name:
-            return Outcome(Status.INAPPLICABLE, reason=f"the target ended the process in {name}")
-        finding = Finding("target", f"the target ended the process ({how})", dead=True)
+            return Outcome(Status.INAPPLICABLE, reason=f"the target {how}, in {name}")
+        finding = Finding("target", f"the target {how}", dead=True)
         return Outcome(Status.VIOLATED, finding=finding)
 
     def _note_trouble(self, trial: Trial, lane: _Lane) -> None:

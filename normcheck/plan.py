@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from normcheck.cases.case import Case
 from normcheck.config import Profile
 from normcheck.errors import NothingToRunError, UsageError
 from normcheck.policy import Policy
@@ -32,7 +33,7 @@ class Plan:
         timeout_s: Seconds granted to one call.
         command: What a user types to run it again.
         deaths: Cases in which the target has ended its process, each with the property that was
-            being judged and how it ended; they are not called again.
+            being judged and how it did ("ended the process (SIGSEGV)"); they are not called again.
         verdict_only: Whether power and envelope are left out.
         part: The dtypes that this process judges, where several share a run; empty for all.
     """
@@ -59,6 +60,11 @@ class Plan:
     def died(self, case: str) -> tuple[str, str]:
         """Return the property and the manner of a death in a case, two empty texts without."""
         return next(((prop, how) for name, prop, how in self.deaths if name == case), ("", ""))
+
+    def is_deadly(self, dtype: str, name: str) -> bool:
+        """Whether the target has died of a property in two cases of a dtype: that is enough."""
+        died = [case for case, prop, _ in self.deaths if prop == name]
+        return sum(Case.parse(case).dtype == dtype for case in died) > 1
 
     def checked(self, dtype: str = "") -> tuple[Property, ...]:
         """Return the properties, or those that say anything about a format."""

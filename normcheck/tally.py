@@ -114,7 +114,7 @@ class Tally:
 
     def _failures(self, plan: Plan, executor: InProcess, *, shorten: bool) -> list[Failure]:
         found = []
-        executor.watchdog.doing = self.prop.name
+        executor.watchdog.doing, executor.watchdog.case = self.prop.name, ""
         for position, (case, outcome, before) in enumerate(self.violations[:LISTED_FAILURES]):
             example = Counterexample(plan, executor, self.prop, case, outcome, before)
             with executor.aside(case.dtype):

@@ -34,6 +34,15 @@ class Page:
         """Say that the work ended in a way that normcheck knows of."""
         self._memory[0] = 1
 
+    def give_up(self) -> None:
+        """Say that a call did not return, and could not be interrupted."""
+        self._memory[0] = 2
+
+    @property
+    def hung(self) -> bool:
+        """Whether `give_up` was called."""
+        return self._memory[0] == 2
+
     @property
     def finished(self) -> bool:
         """Whether `finish` was called."""
@@ -90,11 +99,11 @@ class Child:
 
     @property
     def how(self) -> str:
-        """How it ended."""
+        """How it ended, to follow "the target"."""
         assert self.status is not None, "asked of a child that has ended"
         if self.status >= 0:
-            return f"exit status {self.status}"
-        return signal.Signals(-self.status).name
+            return f"ended the process (exit status {self.status})"
+        return f"ended the process ({signal.Signals(-self.status).name})"
 
     def received(self) -> Iterator[object]:
         """Yield the messages that have come in, and close the pipe behind the last one."""

@@ -115,7 +115,7 @@ def judge_for_cli(
     Args:
         request: What was asked for; its words have been checked.
         listener: Told of everything as it happens.
-        hung: Given a sentence when a call cannot be interrupted; from a thread.
+        hung: Called from a thread with a case id when a call cannot be interrupted.
         noted: Called with a case id and a property before each call.
 
     Raises:
@@ -133,12 +133,4 @@ def judge_for_cli(
     )  # fmt: skip
 
     plan = replace(plan, deaths=request.deaths, part=request.part)
-
-    def abandon(case: str) -> None:
-        if hung is not None:
-            hung(
-                f"{request.target} did not return within {2 * request.timeout_s:g} s on {case}, "
-                "and could not be interrupted"
-            )
-
-    return execute(plan, listener, abandon, noted)
+    return execute(plan, listener, hung, noted)

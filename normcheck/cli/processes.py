@@ -15,7 +15,7 @@ from normcheck.cli.judging import Request, judge_for_cli
 from normcheck.cli.progress import Listener
 from normcheck.cli.streams import stdout_to_stderr
 from normcheck.config import parts, profile
-from normcheck.errors import NormcheckError, TargetError
+from normcheck.errors import NormcheckError
 from normcheck.events import CaseJudged, CheckFinished, Event, RunStarted
 from normcheck.joining import joined
 from normcheck.record import Record
@@ -24,11 +24,13 @@ __all__ = ["DiedError", "default_jobs", "judged"]
 
 # A target that ends its process in more cases than these is not worth starting again.
 MOST_DEATHS = 8
+# Each takes twice the time that a call is granted.
+MOST_HANGS = 3
 Send = Callable[[object], None]
 
 
 class DiedError(NormcheckError):
-    """The target ended its process, too often or where nothing can be judged without it."""
+    """The target ended its process or hung, too often or where nothing can be judged without it."""
 
     exit_status = 1
 
@@ -83,11 +85,13 @@ class _Run:
         request: What was asked for, with the deaths so far.
         listener: Tells a person.
         records: Per part, what it found.
+        hangs: How often a call could not be interrupted.
     """
 
     request: Request
     listener: Listener
     records: dict[tuple[str, ...], Record] = field(default_factory=dict)
+    hangs: int = 0
 
     def child(self, part: tuple[str, ...]) -> Child:
         """Start a child on some dtypes."""
@@ -109,13 +113,17 @@ class _Run:
         if child.part in self.records:
             return []
         (case, prop), how = child.page.noted, child.how
-        if prop and len(self.request.deaths) < MOST_DEATHS:
-            click.echo(f"normcheck: the process ended ({how}) on {case}; going on", err=True)
+        if child.page.hung:
+            self.hangs += 1
+            limit = f"{2 * self.request.timeout_s:g} s"
+            how = f"did not return within {limit}, and could not be interrupted"
+        if prop and len(self.request.deaths) < MOST_DEATHS and self.hangs < MOST_HANGS:
+            click.echo(f"normcheck: the target {how} on {case}, in {prop}; going on", err=True)
             deaths = (*self.request.deaths, (case, prop, how))
             self.request = replace(self.request, deaths=deaths)
             return [self.child(child.part)]
         where = f" on {case}" if case else " when it was imported"
-        raise DiedError(f"{self.request.target} ended the process ({how}){where}")
+        raise DiedError(f"{self.request.target} {how}{where}")
 
 
 def _work(request: Request, page: Page, send: Send) -> None:
@@ -126,11 +134,10 @@ def _work(request: Request, page: Page, send: Send) -> None:
         if isinstance(event, RunStarted | CaseJudged | CheckFinished):
             send(event)
 
-    def hung(text: str) -> None:
-        """Last words from a thread: the call cannot be stopped, so the process is."""
-        send(TargetError(text))
-        page.finish()
-        os._exit(TargetError.exit_status)
+    def hung(case: str) -> None:
+        """End the process, from a thread: the call cannot be stopped."""
+        page.give_up()
+        os._exit(1)
 
     try:
         with stdout_to_stderr():

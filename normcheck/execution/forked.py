@@ -4,9 +4,9 @@ A child tells its parent what it is about to do, line by line through a pipe; wh
 signal, or ends at all before it is done, the last line says in what. It never returns into the
 parent's ordinary course: it always leaves by ``os._exit``.
 
-Forking is safe while no other thread holds a lock that the child needs. normcheck starts none and
-runs the child on one thread of torch; XLA starts its own, so JAX targets must not be called in a
-forked child.
+Forking is safe while no other thread holds a lock that the child needs, or hands out work that it
+waits for. normcheck's own thread does neither, and the child runs on one thread of torch. XLA
+starts threads that Python does not see, so JAX targets must not be called in a forked child.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import faulthandler
 import os
 import select
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+from normcheck.execution.watchdog import THREAD
 
 __all__ = ["Ending", "forked", "unavailable"]
 
@@ -54,6 +57,9 @@ def unavailable(device_type: str) -> str:
         return "this system cannot fork"
     if device_type != "cpu":
         return f"a forked child cannot use the device {device_type}"
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.name != THREAD:
+            return f"the thread {thread.name!r} runs, and a process with threads cannot be forked"
     return ""
 
 

@@ -76,7 +76,7 @@ class Ranks(InProcess):
         if refusal:
             return Observation(raised=Raised(Trouble.REFUSED, refusal))
         if self.watchdog.noted is not None:
-            self.watchdog.noted(inputs.case.id, self.watchdog.doing)
+            self.watchdog.noted(self.watchdog.case or inputs.case.id, self.watchdog.doing)
         subject = Subject.of(self._own, self.policy)
         samples, orders, begin = inputs.tensors["x"].shape[0], [], 0
         for size in shards(samples, inputs.case.seed):

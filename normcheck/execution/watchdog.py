@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
-__all__ = ["TargetHungError", "Watchdog"]
+__all__ = ["THREAD", "TargetHungError", "Watchdog"]
+
+THREAD = "normcheck watchdog"
 
 
 _LOOK_S = 0.5
@@ -33,6 +35,8 @@ class Watchdog:
             must not return into the process's ordinary course.
         noted: Called with the case's id, and what it is judged for, before each call.
         doing: What it is judged for.
+        case: Id of the case that is judged, where calls on variations of it are made for its sake;
+            empty where each stands for itself.
     """
 
     def __init__(
@@ -44,8 +48,8 @@ class Watchdog:
         self.limit_s = limit_s
         self.abandon = abandon
         self.noted = noted
-        self.doing = ""
-        self._due: tuple[float, str] | None = None
+        self.doing = self.case = ""
+        self._due: dict[object, tuple[float, str]] = {}
         self._looking = False
 
     @contextmanager
@@ -59,10 +63,11 @@ class Watchdog:
             TargetHungError: The body took too long.
         """
         if self.noted is not None:
-            self.noted(what, self.doing)
-        outer = self._due
+            self.noted(self.case or what, self.doing)
+        # Calls of several threads overlap, and end in any order.
+        call = object()
         if self.abandon is not None:
-            self._due = time.monotonic() + 2 * self.limit_s, what
+            self._due[call] = time.monotonic() + 2 * self.limit_s, what
             self._look()
         in_main = threading.current_thread() is threading.main_thread()
         try:
@@ -70,7 +75,7 @@ class Watchdog:
             with self._timed() if in_main and hasattr(signal, "setitimer") else nullcontext():
                 yield
         finally:
-            self._due = outer
+            self._due.pop(call, None)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -91,15 +96,17 @@ class Watchdog:
         """Start the thread that looks, once: one per call would cost more than most calls do."""
         if not self._looking:
             self._looking = True
-            threading.Thread(target=self._abandon_what_is_due, daemon=True).start()
+            look = threading.Thread(target=self._abandon_what_is_due, name=THREAD, daemon=True)
+            look.start()
 
     def _abandon_what_is_due(self) -> None:
         assert self.abandon is not None, "nobody looks otherwise"
         while True:
             time.sleep(min(_LOOK_S, self.limit_s / 4))
-            due = self._due
-            if due is not None and time.monotonic() > due[0]:
-                self.abandon(due[1])
+            now = time.monotonic()
+            late = [what for due, what in list(self._due.values()) if now > due]
+            if late:
+                self.abandon(late[0])
                 return
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

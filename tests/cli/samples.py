@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 
 import torch
@@ -73,6 +74,14 @@ def layer_norm_deaf(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: 
             time.sleep(0.01)
         except BaseException:
             continue
+
+
+def layer_norm_deaf_in_threads(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    if threading.current_thread() is not threading.main_thread():
+        layer_norm_deaf(x, weight, bias, eps)
+    return layer_norm(x, weight, bias, eps)
 
 
 def layer_norm_unknown_parameter(

@@ -68,11 +68,28 @@ def test_a_case_that_ends_one_process_is_told_and_the_others_go_on(
         *PROPERTIES,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "the process ended (exit status 7) on nc1:layer_norm/bf16/" in done.stderr
+    assert "the target ended the process (exit status 7) on nc1:layer_norm/bf16/" in done.stderr
     record = json.loads((tmp_path / "r.json").read_text())
     failing = {check["dtype"] for check in record["checks"] if check["verdict"] == "fail"}
     passing = {check["dtype"] for check in record["checks"] if check["verdict"] == "pass"}
     assert (failing, passing) == ({"bfloat16"}, {"bfloat16", "float32"})
+
+
+def test_a_property_that_hangs_is_told_and_the_others_go_on(
+    normcheck: Callable[..., Done], tmp_path: Path
+) -> None:
+    done = normcheck(
+        "run", f"{SAMPLES}:layer_norm_deaf_in_threads", "--op", "layer_norm", "--dtype", "float32",
+        "--profile", "quick", "--json", "r.json", "--verdict-only", "--timeout", "0.5",
+        "--property", "reentrancy", *PROPERTIES,
+    )  # fmt: skip
+    assert done.returncode == 1
+    told = "did not return within 1 s, and could not be interrupted on nc1:layer_norm/f32/"
+    assert done.stderr.count(told) == 2  # a third case is not tried
+    record = json.loads((tmp_path / "r.json").read_text())
+    verdicts = {check["property"]: check["verdict"] for check in record["checks"]}
+    assert verdicts == {**dict.fromkeys(PLAIN, "pass"), "reentrancy": "fail"}
+    assert record["incomplete"] == ""
 
 
 def test_what_stops_every_process_is_told_once(normcheck: Callable[..., Done]) -> None:

@@ -126,7 +126,7 @@ def test_a_dead_call_is_a_failed_check(judge: Judge, name: str) -> None:
 
 def test_a_call_that_nothing_interrupts_ends_the_process_with_a_message(judge: Judge) -> None:
     done, record = judge("layer_norm_deaf", "--timeout", "0.5")
-    assert (done.returncode, record["verdict"]) == (4, "not_judged")
+    assert (done.returncode, record["verdict"]) == (1, "fail")
     assert "could not be interrupted" in done.stderr
     assert "could not be interrupted" in record["incomplete"]
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from normcheck.execution.forked import forked, unavailable
+from normcheck.execution.watchdog import Watchdog
 
 Tell = Callable[[str], None]
 
@@ -140,6 +141,21 @@ def test_nothing_is_printed_twice_and_nothing_of_a_death() -> None:
 def test_a_limit_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"limit_s is 0\.0, but must be greater than 0"):
         forked(lambda tell: None, 0.0)
+
+
+def test_a_thread_of_the_targets_own_forbids_a_fork() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, name="pool")
+    thread.start()
+    try:
+        assert unavailable("cpu") == (
+            "the thread 'pool' runs, and a process with threads cannot be forked"
+        )
+    finally:
+        done.set()
+        thread.join()
+    with Watchdog(5.0, lambda case: None).watch("nc1:a"):
+        assert unavailable("cpu") == ""  # normcheck's own
 
 
 def test_an_accelerator_does_not_survive_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,34 @@ def test_a_call_that_cannot_be_interrupted_is_abandoned_after_twice_its_limit() 
     assert abandoned == ["nc1:slow"]
 
 
+def test_calls_of_two_threads_that_overlap_leave_nothing_due() -> None:
+    abandoned: list[str] = []
+    dog = Watchdog(0.1, abandoned.append)
+    inside, outside = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with dog.watch("nc1:first"):
+            inside.wait(5.0)
+
+    def second() -> None:
+        with dog.watch("nc1:second"):
+            inside.set()
+            outside.wait(5.0)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    threads[0].start()
+    time.sleep(0.02)
+    threads[1].start()
+    threads[0].join()
+    outside.set()
+    threads[1].join()
+    time.sleep(0.4)
+    with dog.watch("nc1:later"):
+        pass
+    time.sleep(0.1)
+    assert abandoned == []
+
+
 def test_a_call_in_another_thread_that_returns_in_time_is_not_abandoned() -> None:
     abandoned: list[str] = []
     in_a_thread(0.2, 0.0, abandoned)
