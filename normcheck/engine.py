@@ -227,6 +227,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
         schema=SCHEMA,
         verdict=verdict_of(checks, engine.incomplete),
         target=adapter.text,
+        source=environment.source_of(adapter.written),
         op=adapter.op.name,
         binding=binding,
         notes=list(notes),

@@ -33,7 +33,9 @@ __all__ = [
     "verdict_of",
 ]
 
-SCHEMA = "normcheck/run/1"
+SCHEMA = "normcheck/run/2"
+# Every schema that was ever written: what an older one lacks has a default.
+_SCHEMAS = r"^normcheck/run/[12]$"
 # What `Record.incomplete` says of a run that the user stopped.
 INTERRUPTED = "interrupted"
 
@@ -96,6 +98,13 @@ class Measurement(_Model):
     ratio: float
     condition: float
     ulps: float
+    magnitude: float | None = Field(
+        default=None, description="Root mean square of x in its slice; null outside of slices."
+    )
+    eps_share: float | None = Field(
+        default=None, description="Eps over what it is added to or compared with there."
+    )
+    length: int | None = Field(default=None, description="Elements of its slice.")
 
 
 class Check(_Model):
@@ -199,9 +208,12 @@ class Record(_Model):
 
     model_config = ConfigDict(title="normcheck run record")
 
-    schema_: str = Field(default=SCHEMA, alias="schema")
+    schema_: str = Field(default=SCHEMA, alias="schema", pattern=_SCHEMAS)
     verdict: Verdict
     target: str
+    source: str = Field(
+        default="", description="File that the target is written in, and SHA-256 of it; or empty."
+    )
     op: str
     binding: str = Field(description="Which parameter of the target took which of the op.")
     notes: list[str] = Field(default_factory=list, description="What the target cannot express.")
@@ -259,8 +271,14 @@ def read(path: Path) -> Record:
     try:
         return Record.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "document"
+        faults = {".".join(map(str, each["loc"])): each for each in error.errors()}
+        given = str(faults["schema"]["input"]) if "schema" in faults else ""
+        if given.startswith("normcheck/run/"):
+            raise UsageError(
+                f"{path} is of schema {given}, but this normcheck reads up to {SCHEMA}: "
+                "pip install --upgrade normcheck"
+            ) from None
+        where, first = next(iter(faults.items()))
         raise UsageError(
-            f"{path} is not a run record of schema {SCHEMA}: {where}: {first['msg']}"
+            f"{path} is not a run record of schema {SCHEMA}: {where or 'document'}: {first['msg']}"
         ) from None

@@ -61,7 +61,13 @@ class Tally:
                 self._worst, self._worst_case = outcome.ratio, case
             self._measurements.append(
                 Measurement(
-                    case=case, ratio=w.ratio, condition=_finite(w.condition), ulps=_finite(w.ulps)
+                    case=case,
+                    ratio=w.ratio,
+                    condition=_finite(w.condition),
+                    ulps=_finite(w.ulps),
+                    magnitude=None if w.magnitude is None else _finite(w.magnitude),
+                    eps_share=None if w.eps_share is None else _finite(w.eps_share),
+                    length=w.length,
                 )
             )
         if outcome.status is Status.VIOLATED:

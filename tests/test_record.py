@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
-from normcheck.record import Record
+import pytest
+
+from normcheck.errors import UsageError
+from normcheck.record import Record, Verdict, read
 
 SCHEMA = Path(__file__).resolve().parent.parent / "docs" / "record.schema.json"
 
@@ -18,3 +21,25 @@ def test_every_field_is_described_or_named_by_itself() -> None:
         "elapsed_s",
     }  # fmt: skip
     assert promised <= set(Record.model_json_schema()["properties"])
+
+
+RECORDS = Path(__file__).resolve().parent / "reports" / "records"
+
+
+@pytest.mark.parametrize("name", ["run-1.json", "run-2.json"])
+def test_every_schema_that_was_written_is_read(name: str) -> None:
+    found = read(RECORDS / name)
+    assert found.schema_ == f"normcheck/run/{name[4]}"
+    assert found.verdict is Verdict.FAIL
+    assert {check.dtype for check in found.checks} == {"float32", "bfloat16"}
+
+
+def test_a_newer_schema_is_told_apart_from_a_broken_file(tmp_path: Path) -> None:
+    document = json.loads((RECORDS / "run-2.json").read_text())
+    place = tmp_path / "run.json"
+    place.write_text(json.dumps({**document, "schema": "normcheck/run/9"}))
+    with pytest.raises(UsageError, match=r"of schema normcheck/run/9, .* reads up to .*--upgrade"):
+        read(place)
+    place.write_text(json.dumps({**document, "verdict": "fine"}))
+    with pytest.raises(UsageError, match=r"is not a run record of schema .*: verdict: "):
+        read(place)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from normcheck.numerics.comparison import Slices
 from normcheck.numerics.formats import FloatFormat
 from normcheck.numerics.judgeable import (
     POWER_LIMIT,
@@ -45,7 +46,7 @@ class ForwardBudget:
         root: Slice shape: dr.
         normalised: The view's shape: of c * r.
         output: The view's shape: of c * r * weight + bias.
-        condition: Slice shape: kappa = sqrt(mean x^2 / v); 1 where the op is not centred.
+        slices: What the slices are like.
         power: Slice shape, bool: whether the budget can tell right from wrong here.
         in_range: Slice shape, bool: whether squares stay inside the accumulation format.
     """
@@ -55,7 +56,7 @@ class ForwardBudget:
     root: Tensor
     normalised: Tensor
     output: Tensor
-    condition: Tensor
+    slices: Slices
     power: Tensor
     in_range: Tensor
 
@@ -139,7 +140,7 @@ def forward_budget(
         root=dr,
         normalised=normalised + 2 * u * forward.normalised.abs(),
         output=output,
-        condition=_condition(square, forward, reduction),
+        slices=_slices(square, forward, reduction, formula),
         power=has_power(normalised, forward, reduction),
         in_range=squares_in_range(magnitude, forward, reduction, accumulation),
     )
@@ -192,10 +193,16 @@ def _root_budget(forward: Forward[Tensor], dv: Tensor, formula: Formula) -> Tens
     return torch.where(denominator > 0, r * change / denominator, torch.inf)
 
 
-def _condition(square: Tensor, forward: Forward[Tensor], reduction: Reduction) -> Tensor:
-    if not reduction.centred or forward.fixed:
-        return torch.ones_like(forward.variance)
-    return (square / forward.variance).sqrt().nan_to_num(nan=1.0)
+def _slices(
+    square: Tensor, forward: Forward[Tensor], reduction: Reduction, formula: Formula
+) -> Slices:
+    condition = torch.ones_like(forward.variance)
+    if reduction.centred and not forward.fixed:
+        condition = (square / forward.variance).sqrt().nan_to_num(nan=1.0)
+    inside = formula.eps_place is EpsPlace.INSIDE
+    beside = forward.variance if inside else forward.variance.sqrt()
+    mean = square / reduction.count if reduction.summed else square
+    return Slices(condition, mean.sqrt(), formula.eps / beside, reduction.count)
 
 
 def backward_budget(

@@ -209,7 +209,7 @@ def _worst(
     index = list(here)
     index[exact.piece.axis] += exact.piece.start
     computed, right = float(value[here]), float(middle[here])
-    return Worst(
+    worst = Worst(
         ratio=ratio,
         index=tuple(index),
         computed=computed,
@@ -217,5 +217,6 @@ def _worst(
         lower=float(accepted.lower[here]),
         upper=float(accepted.upper[here]),
         ulps=(computed - right) / float(ulp(middle[here], fmt)),
-        condition=float(exact.budget.condition.expand(value.shape)[here]),
+        condition=1.0,
     )
+    return worst.within(exact.budget.slices, value.shape, here)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,24 @@ from normcheck.numerics.formats import FloatFormat
 from normcheck.numerics.reduction import Piece
 from normcheck.numerics.ulp import spacing
 
-__all__ = ["Comparison", "Worst", "compare", "unravelled"]
+__all__ = ["Comparison", "Slices", "Worst", "compare", "unravelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """What the slices of a piece are like: to be told beside an error.
+
+    Attributes:
+        condition: Slice shape: kappa = sqrt(mean x^2 / v); 1 where the op is not centred.
+        magnitude: Slice shape: root mean square of x; of the given variance where one is given.
+        eps_share: Slice shape: eps over what it is added to or compared with.
+        length: Elements of a slice.
+    """
+
+    condition: Tensor
+    magnitude: Tensor
+    eps_share: Tensor
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,9 @@ class Worst:
         upper: Largest accepted value.
         ulps: Signed error in ulps of the output format.
         condition: Condition number of the slice; 1 where it has no meaning.
+        magnitude: Root mean square of x in the slice; None where it belongs to none.
+        eps_share: Eps over what it is added to in the slice; None likewise.
+        length: Elements of the slice; None likewise.
     """
 
     ratio: float
@@ -40,6 +60,26 @@ class Worst:
     upper: float
     ulps: float
     condition: float
+    magnitude: float | None = None
+    eps_share: float | None = None
+    length: int | None = None
+
+    def within(self, slices: Slices, shape: Sequence[int], here: tuple[int, ...]) -> Worst:
+        """Return it with what its slice is like.
+
+        Args:
+            slices: Of the piece.
+            shape: Of the piece.
+            here: The element, in the piece.
+        """
+
+        def at(values: Tensor) -> float:
+            return float(values.expand(shape)[here])
+
+        return replace(
+            self, condition=at(slices.condition), magnitude=at(slices.magnitude),
+            eps_share=at(slices.eps_share), length=slices.length,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +139,7 @@ def compare(
     accepted: Interval,
     judged: Tensor,
     fmt: FloatFormat,
-    condition: Tensor | None = None,
+    slices: Slices | None = None,
     piece: Piece | None = None,
 ) -> Comparison:
     """Compare one piece of one tensor.
@@ -110,7 +150,7 @@ def compare(
         accepted: Same shape.
         judged: Broadcastable to it, bool: which elements count.
         fmt: The output format, for the error in ulps.
-        condition: Broadcastable to it: condition numbers to report with the worst element.
+        slices: What to tell with the worst element; None where it belongs to no slice.
         piece: Where the piece lies, to report an index into the whole view.
     """
     ratio = error_ratio(computed, exact, accepted, fmt)
@@ -121,12 +161,10 @@ def compare(
     if count == 0:
         return Comparison()
     position = int(ratio.argmax())
-    index = list(unravelled(position, ratio.shape))
+    here = unravelled(position, ratio.shape)
+    index = list(here)
     reference = float(value64.reshape(-1)[position])
     value = float(computed.reshape(-1)[position])
-    kappa = 1.0
-    if condition is not None:
-        kappa = float(condition.expand(ratio.shape)[tuple(index)])
     if piece is not None and index:
         index[piece.axis] += piece.start
     worst = Worst(
@@ -137,8 +175,10 @@ def compare(
         lower=float(accepted.lower.reshape(-1)[position]),
         upper=float(accepted.upper.reshape(-1)[position]),
         ulps=(value - reference) / spacing(reference, fmt),
-        condition=kappa,
+        condition=1.0,
     )
+    if slices is not None:
+        worst = worst.within(slices, ratio.shape, here)
     violations = int((ratio > 1.0).sum())
     nonfinite = int((ratio >= RATIO_CAP).sum()) if violations else 0
     return Comparison(count, violations, worst, nonfinite=nonfinite)

@@ -104,7 +104,7 @@ class _Judge:
         tried = [n for n in declared if not self.choice.excludes("y", reading.prefix + n)]
         for name in tried or declared:
             found = compare(
-                value, exact.output, offered[name](), judged, fmt, budget.condition, exact.piece
+                value, exact.output, offered[name](), judged, fmt, budget.slices, exact.piece
             )
             self.add("y", reading.prefix + name, found + laundered)
 
@@ -149,7 +149,7 @@ class _Judge:
         computed = self.observed.gradients[name]
         found = compare(
             exact.piece.take(computed).double(), value, accepted, judged,
-            FloatFormat.of(computed.dtype), exact.budget.condition, exact.piece,
+            FloatFormat.of(computed.dtype), exact.budget.slices, exact.piece,
         )  # fmt: skip
         self.add(f"grad_{name}", policy, found)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from normcheck.numerics.acceptance import around
 from normcheck.numerics.budget import POWER_LIMIT, GradientBudget, backward_budget, sum_budget
-from normcheck.numerics.comparison import Comparison, compare
+from normcheck.numerics.comparison import Comparison, Slices, compare
 from normcheck.numerics.double_double import DoubleDouble
 from normcheck.numerics.exact_piece import ExactPiece, all_over
 from normcheck.numerics.formats import FloatFormat
@@ -68,14 +68,14 @@ class Derivative:
         exact: The view's shape or affine shape.
         delta: Same shape, float64: how far a target may be off before it rounds.
         judged: Broadcastable to it, bool: where the budget can tell right from wrong.
-        condition: Broadcastable to it: condition numbers of the slices.
+        slices: What its slices are like; None where it belongs to none.
         piece: Where it lies in the view.
     """
 
     exact: DoubleDouble
     delta: Tensor
     judged: Tensor
-    condition: Tensor | None
+    slices: Slices | None
     piece: Piece | None
 
     def compare(self, computed: Tensor) -> Comparison:
@@ -83,7 +83,7 @@ class Derivative:
         fmt = FloatFormat.of(computed.dtype)
         value = computed.reshape(self.delta.shape).double()
         accepted = around(self.exact, self.delta, fmt)
-        return compare(value, self.exact, accepted, self.judged, fmt, self.condition, self.piece)
+        return compare(value, self.exact, accepted, self.judged, fmt, self.slices, self.piece)
 
 
 def curvature(forward: Forward[Number], g: Number, v: Number, reduction: Reduction) -> Number:
@@ -170,7 +170,7 @@ class _Case:
 
     def derivative(self, exact: DoubleDouble, delta: Tensor, in_range: Tensor) -> Derivative:
         judged = self.usable(exact.double(), delta, in_range)
-        return Derivative(exact, delta, judged, self.exact.budget.condition, self.exact.piece)
+        return Derivative(exact, delta, judged, self.exact.budget.slices, self.exact.piece)
 
 
 def tangent(problem: Problem, directions: Directions) -> Derivative:

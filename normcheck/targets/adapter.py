@@ -40,6 +40,10 @@ class Adapter(Protocol):
         """What the user called the target."""
 
     @property
+    def written(self) -> object:
+        """The function or the class, as it was written."""
+
+    @property
     def op(self) -> Op:
         """The op that it is judged as."""
 
@@ -98,6 +102,11 @@ class FunctionAdapter:
     framework: Framework
     eps: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> object:
+        """The function."""
+        return self.function
 
     def conform(self, case: Case) -> Case:
         """Return the nearest case that the function can express."""

@@ -51,6 +51,11 @@ class ModuleAdapter:
     notes: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=lambda: {"x": "", "residual": ""})
 
+    @property
+    def written(self) -> object:
+        """The class."""
+        return self.module
+
     def conform(self, case: Case) -> Case:
         """Return the nearest case that the module can express."""
         changed = conform(case, self.binding.missing, self.own_eps)

@@ -44,6 +44,11 @@ class Stateful:
         self._buffers: dict[str, Tensor] = {}
 
     @property
+    def written(self) -> object:
+        """The target's own."""
+        return self.adapter.written
+
+    @property
     def text(self) -> str:
         """What the user called the target."""
         return self.adapter.text
