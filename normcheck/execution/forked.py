@@ -29,6 +29,8 @@ from normcheck.execution.watchdog import THREAD
 __all__ = ["Ending", "forked", "unavailable"]
 
 _DONE = "\x04"
+# normcheck's own, and one that looks at progress bars, which torch.compile starts.
+_HARMLESS = (THREAD, "tqdm_monitor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def unavailable(device_type: str) -> str:
     if device_type != "cpu":
         return f"a forked child cannot use the device {device_type}"
     for thread in threading.enumerate():
-        if thread is not threading.main_thread() and thread.name != THREAD:
+        if thread is not threading.main_thread() and thread.name not in _HARMLESS:
             return f"the thread {thread.name!r} runs, and a process with threads cannot be forked"
     return ""
 

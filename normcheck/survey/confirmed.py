@@ -11,37 +11,39 @@ from dataclasses import dataclass
 
 from normcheck.survey.confirmed_causes import CAUSES, Cause
 
-__all__ = ["finding_of"]
+__all__ = ["Question", "finding_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """Which failure is asked about."""
+class Question:
+    """Which failure is asked about.
+
+    Attributes:
+        subject: Id of the implementation.
+        dtype: Format that it fails in.
+        property: That fails.
+        tensor: What is wrong: y, grad_x, running_var, ...
+        versions: Installed versions by distribution; a build's own suffix does not matter.
+    """
 
     subject: str
     dtype: str
+    property: str
     tensor: str
     versions: Mapping[str, str]
 
 
-def finding_of(subject: str, dtype: str, tensor: str, versions: Mapping[str, str]) -> str:
-    """Return the heading that explains a failure, "" where none is confirmed.
-
-    Args:
-        subject: Id of the implementation.
-        dtype: Format that it fails in.
-        tensor: What is wrong: y, grad_x, running_var, ...
-        versions: Installed versions by distribution; a build's own suffix does not matter.
-    """
-    question = _Question(subject, dtype, tensor, versions)
+def finding_of(question: Question) -> str:
+    """Return the heading that explains a failure, "" where none is confirmed."""
     return next((cause.heading for cause in CAUSES if _explains(cause, question)), "")
 
 
-def _explains(cause: Cause, question: _Question) -> bool:
+def _explains(cause: Cause, question: Question) -> bool:
     installed = question.versions.get(cause.distribution, "").partition("+")[0]
     return (
         installed == cause.version
         and question.subject in cause.subjects
         and question.dtype in cause.dtypes
         and question.tensor.startswith(cause.tensors)
+        and (not cause.properties or question.property in cause.properties)
     )

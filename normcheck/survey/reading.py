@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from normcheck.record import Check, Record, Verdict
-from normcheck.survey.confirmed import finding_of
+from normcheck.survey.confirmed import Question, finding_of
 from normcheck.survey.document import Cell, Fault, Status
 
 __all__ = ["cells_of", "status_of"]
@@ -79,7 +79,7 @@ def _fault(check: Check, subject: str, arguments: list[str], versions: Mapping[s
         likely=first.likely if first else "",
         message=_telling_line(first.message) if first else "",
         reproduce=shlex.join([*words, "--property", check.property]),
-        finding=finding_of(subject, check.dtype, tensor, versions),
+        finding=finding_of(Question(subject, check.dtype, check.property, tensor, versions)),
     )
 
 

@@ -40,10 +40,14 @@ class Subject:
     interpreted: bool = False
     note: str = ""
 
+    def is_interpreted_on(self, device: str) -> bool:
+        """Return whether Triton's interpreter runs it on a device."""
+        return self.interpreted and device == "cpu"
+
     def environment(self, device: str) -> dict[str, str]:
         """Return the variables of its process on a device."""
         variables = dict(self.variables)
-        if self.interpreted and device == "cpu":
+        if self.is_interpreted_on(device):
             variables["TRITON_INTERPRET"] = "1"
         return variables
 

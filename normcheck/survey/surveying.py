@@ -16,7 +16,7 @@ import normcheck
 from normcheck.errors import UsageError
 from normcheck.record import Record
 from normcheck.record import read as read_record
-from normcheck.survey import catalogue
+from normcheck.survey import catalogue, interpreted
 from normcheck.survey.document import Cell, Entry, Status, Survey
 from normcheck.survey.reading import cells_of, status_of
 from normcheck.survey.running import Order, run, usable
@@ -70,15 +70,44 @@ class _Task:
         return self.subject.arguments(catalogue.module_of(self.adaptor))
 
     @property
+    def interpreted(self) -> bool:
+        return self.subject.is_interpreted_on(self.settings.device)
+
+    @property
+    def offered(self) -> list[str]:
+        """The formats that are asked for and offered, in order."""
+        return [dtype for dtype in self.settings.dtypes if dtype in self.subject.dtypes]
+
+    @property
     def dtypes(self) -> str:
-        return ",".join(d for d in self.settings.dtypes if d in self.subject.dtypes)
+        left_out = interpreted.DTYPES if self.interpreted else {}
+        return ",".join(dtype for dtype in self.offered if dtype not in left_out)
+
+    @property
+    def properties(self) -> list[str]:
+        """The words that select properties; none for all."""
+        if not self.interpreted:
+            return []
+        from normcheck.properties import registry  # imports torch
+
+        names = (name for name in registry.names() if name not in interpreted.PROPERTIES)
+        return [word for name in names for word in ("--property", name)]
 
     def words(self) -> list[str]:
         """Return the words after ``normcheck``."""
         return [
             "run", *self.arguments, "--op", self.subject.op, "--dtype", self.dtypes,
             "--profile", self.settings.profile, "--device", self.settings.device,
+            *self.properties,
         ]  # fmt: skip
+
+    def refusal(self) -> str:
+        """Return why no format is left to judge, "" if one is."""
+        if self.dtypes:
+            return ""
+        if self.offered:
+            return interpreted.DTYPES[self.offered[0]]
+        return f"is offered in {', '.join(self.subject.dtypes)} only"
 
     def entry(self, status: Status, reason: str = "", **more: object) -> Entry:
         """Return the entry of this implementation."""
@@ -152,8 +181,8 @@ def _one(task: _Task, reasons: dict[str, str]) -> Entry:
     _, missing = catalogue.versions(task.library)
     if missing:
         return task.entry(Status.NOT_INSTALLED, f"not installed: {', '.join(missing)}")
-    if not task.dtypes:
-        return task.entry(Status.REFUSED, f"is offered in {', '.join(task.subject.dtypes)} only")
+    if refusal := task.refusal():
+        return task.entry(Status.REFUSED, refusal)
     kept = task.settings.folder / "entries" / f"{task.id}.json"
     if task.settings.resume and (before := _earlier(kept, task)):
         return before
@@ -199,7 +228,8 @@ def _record_file(task: _Task) -> Path:
 
 def _cells(task: _Task, record: Record) -> list[Cell]:
     installed, _ = catalogue.versions(task.library)
-    return cells_of(record, task.id, task.arguments, installed)
+    cells = cells_of(record, task.id, task.arguments, installed)
+    return interpreted.with_reasons(cells, task.offered) if task.interpreted else cells
 
 
 def _judged(task: _Task) -> Entry:

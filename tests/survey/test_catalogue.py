@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from normcheck.errors import UsageError
 from normcheck.ops import catalogue as ops
 from normcheck.policy import Policy
 from normcheck.survey import catalogue
-from normcheck.survey.confirmed import finding_of
+from normcheck.survey.confirmed import Question, finding_of
 from normcheck.survey.confirmed_causes import CAUSES
 from normcheck.targets import target
 
@@ -116,10 +117,23 @@ def test_a_confirmed_cause_stands_in_the_docs(cause: object) -> None:
 
 
 def test_a_cause_holds_for_its_release_format_and_tensor_alone() -> None:
-    subject, versions = "torch_eager.functional.layer_norm", {"torch": "2.13.0+cpu"}
-    heading = finding_of(subject, "bfloat16", "grad_x", versions)
-    assert heading == "LayerNorm: statistics saved for backward"
-    assert not finding_of(subject, "float32", "grad_x", versions)
-    assert not finding_of(subject, "bfloat16", "y", versions)
-    assert not finding_of(subject, "bfloat16", "grad_x", {"torch": "2.14.0"})
-    assert not finding_of("mine", "bfloat16", "grad_x", versions)
+    asked = Question(
+        "torch_eager.functional.layer_norm", "bfloat16", "gradients", "grad_x",
+        {"torch": "2.13.0+cpu"},
+    )  # fmt: skip
+    assert finding_of(asked) == "LayerNorm: statistics saved for backward"
+    assert not finding_of(replace(asked, dtype="float32"))
+    assert not finding_of(replace(asked, tensor="y"))
+    assert not finding_of(replace(asked, versions={"torch": "2.14.0"}))
+    assert not finding_of(replace(asked, subject="mine"))
+
+
+def test_a_cause_of_one_property_comes_before_those_of_any() -> None:
+    asked = Question(
+        "torch_eager.nn.InstanceNorm2d", "float16", "degenerate_arguments", "running_mean",
+        {"torch": "2.13.0"},
+    )  # fmt: skip
+    assert finding_of(asked) == "Empty batches"
+    other = replace(asked, property="running_statistics")
+    assert finding_of(other) == "InstanceNorm: statistics in half precision"
+    assert not finding_of(replace(other, dtype="float32"))

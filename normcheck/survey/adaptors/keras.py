@@ -54,9 +54,11 @@ def rms_norm(x: Any, weight: Any, eps: float) -> object:
 
 
 def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, eps: float) -> object:
-    """``GroupNormalization`` with its channels in second place."""
+    """``GroupNormalization`` with its channels in second place; -1 group means one of each."""
     import keras
 
+    if num_groups < 1:
+        raise ValueError(f"num_groups is {num_groups}, but must be at least 1")
     layer = keras.layers.GroupNormalization(
         groups=num_groups, axis=1, epsilon=eps, scale=weight is not None,
         center=bias is not None, dtype=_dtype(x),
@@ -86,7 +88,12 @@ def batch_norm(
     x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool,
     momentum: float, eps: float,
 ) -> object:  # fmt: skip
-    """``BatchNormalization`` on the torch backend; moving statistics are written back."""
+    """``BatchNormalization`` on the torch backend; moving statistics are written back.
+
+    The layer is built in the format of x, and rounds what it assigns to its variables to it.
+    """
+    if running_mean is not None and running_mean.dtype != x.dtype:
+        raise TypeError(f"running_mean is {running_mean.dtype}, but the layer is of {x.dtype}")
     layer = _batch_layer(x, weight, bias, momentum, eps)
     trainable = [value for value in (weight, bias) if value is not None]
     moving = [running_mean, running_var]

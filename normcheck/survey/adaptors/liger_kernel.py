@@ -22,10 +22,16 @@ __all__ = [
 
 
 class _Scalar(float):
-    """Triton's interpreter passes a float as it is, where kernels expect a scalar with ``to``."""
+    """Triton's interpreter passes a float as it is, where kernels expect a scalar with ``to``.
 
-    def to(self, dtype: object) -> _Scalar:
-        return self
+    Compiled, it is a scalar of that type, and a weight in half precision plus a float32 scalar is
+    float32. A number of Python would leave the sum in half precision.
+    """
+
+    def to(self, dtype: object) -> object:
+        from triton import language
+
+        return language.full((), float(self), dtype)
 
 
 # The interpreter runs a program of Python for each row.
