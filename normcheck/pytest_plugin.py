@@ -11,16 +11,18 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from normcheck.pytest_fixtures import normcheck_case, normcheck_record, normcheck_reference
+
 if TYPE_CHECKING:
     from normcheck.plugin.session import Session
 
-__all__: list[str] = []
+__all__ = ["normcheck_case", "normcheck_record", "normcheck_reference"]
 
 _PREFIX = "normcheck::"
 _HELP = {
@@ -267,39 +269,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from normcheck.plugin.ending import summarise
 
         summarise(terminalreporter, used)
-
-
-@pytest.fixture
-def normcheck_case() -> Callable[[str], dict[str, Any]]:
-    """Build a case by its id: the op's tensors by name, bit for bit those that were judged."""
-
-    def build(case: str) -> dict[str, Any]:
-        from normcheck.cases.case import Case
-        from normcheck.cases.materialise import materialise
-
-        return dict(materialise(Case.parse(case)).tensors)
-
-    return build
-
-
-@pytest.fixture
-def normcheck_reference() -> Callable[[str], Any]:
-    """Return the exact output of a case, in float64, by its id."""
-
-    def reference(case: str) -> Any:
-        from normcheck.cases.case import Case
-        from normcheck.plugin.reference import exact_output
-
-        return exact_output(Case.parse(case))
-
-    return reference
-
-
-@pytest.fixture
-def normcheck_record(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
-    """Note a value of a test of your own: it goes into JUnit, beside ours."""
-
-    def record(name: str, value: object) -> None:
-        request.node.user_properties.append((f"normcheck.user.{name}", str(value)))
-
-    return record
