@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from normcheck.ratio import ratio_text
@@ -20,10 +20,13 @@ __all__ = [
     "Rounding",
     "cause_text",
     "check_ratio_text",
+    "code",
     "markdown",
+    "printable",
     "root_causes",
     "roundings",
     "summary",
+    "table",
     "verdict_text",
 ]
 
@@ -124,14 +127,14 @@ def summary(record: Record) -> str:
         _titled("rounding policies found", map(_rounding_line, roundings(record))),
         f"seed    {record.seed}\nrepeat  {record.command}",
     ]
-    return _printable("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
+    return printable("\n\n".join(paragraph for paragraph in paragraphs if paragraph))
 
 
 def markdown(record: Record) -> str:
     """Return a Markdown table of all checks, the failing ones first."""
     order = (Verdict.FAIL, Verdict.NOT_JUDGED, Verdict.PASS)
     lines = [
-        f"### {verdict_text(record.verdict)} · {_code(record.target)}",
+        f"### {verdict_text(record.verdict)} · {code(record.target)}",
         "",
         "| check | verdict | cases | worst ratio | case |",
         "| --- | --- | ---: | ---: | --- |",
@@ -139,13 +142,13 @@ def markdown(record: Record) -> str:
     for check in sorted(record.checks, key=lambda check: order.index(check.verdict)):
         case = check.failures[0].case if check.failures else check.worst_case
         lines.append(
-            f"| {_code(check.id)} | {verdict_text(check.verdict)} | {check.cases:,} "
-            f"| {check_ratio_text(check)} | {_code(case)} |"
+            f"| {code(check.id)} | {verdict_text(check.verdict)} | {check.cases:,} "
+            f"| {check_ratio_text(check)} | {code(case)} |"
         )
-    lines += [line for text in power_lines(record)[:1] for line in ("", _printable(text))]
+    lines += [line for text in power_lines(record)[:1] for line in ("", printable(text))]
     if record.incomplete:
-        lines += ["", f"INCOMPLETE: {_code(record.incomplete)}"]
-    return "\n".join([*lines, "", f"Repeat with {_code(record.command)}", ""])
+        lines += ["", f"INCOMPLETE: {code(record.incomplete)}"]
+    return "\n".join([*lines, "", f"Repeat with {code(record.command)}", ""])
 
 
 def _headline(record: Record) -> str:
@@ -247,11 +250,25 @@ def _listed(label: str, items: list[str]) -> str:
     )
 
 
-def _printable(text: str) -> str:
+def table(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:
+    """Return rows of equal lengths in aligned columns, to the right but for those of ``left``."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if position in left else cell.rjust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for what would steer a terminal."""
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """Return a text as code of Markdown, in one line that also fits in a cell."""
     # A backtick would end the code span, a line break the row; a bar ends a cell even in code.
-    plain = _printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
+    plain = printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
     return f"`{plain}`" if plain else ""
