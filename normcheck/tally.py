@@ -62,11 +62,11 @@ class Tally:
             self._measurements.append(
                 Measurement(
                     case=case,
-                    ratio=w.ratio,
-                    condition=_finite(w.condition),
-                    ulps=_finite(w.ulps),
-                    magnitude=None if w.magnitude is None else _finite(w.magnitude),
-                    eps_share=None if w.eps_share is None else _finite(w.eps_share),
+                    ratio=_rounded(w.ratio, 5),
+                    condition=_rounded(w.condition, 3),
+                    ulps=_rounded(w.ulps, 3),
+                    magnitude=None if w.magnitude is None else _rounded(w.magnitude, 3),
+                    eps_share=None if w.eps_share is None else _rounded(w.eps_share, 3),
                     length=w.length,
                 )
             )
@@ -143,10 +143,14 @@ def _told(outcome: Outcome, plan: Plan, executor: InProcess, dtype: str) -> bool
     return plain > 1.0 and finding.worst.ratio <= plain
 
 
-def _finite(value: float) -> float:
-    """Keep a number that JSON can carry."""
+def _rounded(value: float, digits: int) -> float:
+    """Keep a number that JSON can carry, in as many digits as a reader can use.
+
+    What is over budget stays so: it is rounded to no less than the next number above 1.
+    """
     limit = 1e300
-    return max(-limit, min(limit, value)) if value == value else limit
+    kept = float(f"{max(-limit, min(limit, value)):.{digits}g}") if value == value else limit
+    return 1.0 + 10.0 ** (1 - digits) if value > 1.0 >= kept else kept
 
 
 def _belongs(tensor: str, prop: str) -> bool:

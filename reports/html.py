@@ -1,18 +1,27 @@
-"""The run record as one HTML file that needs no script, no server and no network."""
+"""The run record as one HTML file: no server, no network, and it reads without scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normcheck.comparison_of_runs import compare_all
 from normcheck.errors import UsageError
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Measurement, Record, Verdict
+from normcheck.reports.cases_csv import cases_csv
+from normcheck.reports.charts import AGAINST, Chart, against, reach, ulps
+from normcheck.reports.embedding import Download, gzipped, plain, source_hash
+from normcheck.reports.junit import junit
+from normcheck.reports.outcomes import NAMES, outcomes
+from normcheck.reports.points import MOST_FAILURES, Series, Thinned, measured, series, thinned
 from normcheck.reports.reach import envelope_lines, power_lines
 from normcheck.reports.text import (
     check_ratio_text,
+    markdown,
     root_causes,
     roundings,
     verdict_text,
@@ -21,10 +30,10 @@ from normcheck.reports.text import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render"]
+__all__ = ["render", "save"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_WORST_CASES = 20
+_WORST_CASES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +45,65 @@ class _Row:
     columns: list[str]
 
 
-def render(record: Record) -> str:
-    """Return the report of a run; the same record gives the same text.
+def save(record: Record, path: Path, against: Sequence[Record] = ()) -> list[Path]:
+    """Write the report of a run, and beside it all cases where the page shows fewer.
+
+    Args:
+        record: The run.
+        path: Where the page goes.
+        against: Other implementations on the same cases.
+
+    Returns:
+        The files that were written, the page first.
 
     Raises:
-        UsageError: jinja2 is not installed.
+        UsageError: jinja2 or matplotlib is not installed.
+    """
+    beside = path.with_name(f"{path.stem}.cases.csv.gz")
+    path.write_text(render(record, against, beside=beside.name), encoding="utf-8")
+    if not thinned(record).sentence:
+        return [path]
+    beside.write_bytes(gzip.compress(cases_csv(record).encode("utf-8"), mtime=0))
+    return [path, beside]
+
+
+def render(record: Record, against: Sequence[Record] = (), *, beside: str = "") -> str:
+    """Return the report of a run; the same record gives the same text.
+
+    Args:
+        record: The run.
+        against: Other implementations on the same cases.
+        beside: What the file of all cases is called, where the page does not show all.
+
+    Raises:
+        UsageError: jinja2 or matplotlib is not installed.
     """
     properties = list(dict.fromkeys(check.property for check in record.checks))
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            record=record,
-            Verdict=Verdict,
-            properties=properties,
-            rows=list(_rows(record, properties)),
-            power_lines=power_lines(record),
-            envelope_lines=envelope_lines(record),
-            causes=root_causes(record),
-            worst_cases=_worst_cases(record),
-            roundings=roundings(record),
-            not_judged=[c for c in record.checks if c.verdict is Verdict.NOT_JUDGED],
-            without_power=[c for c in record.checks if c.without_power],
-            record_json=_inert_json(record),
-        )
+    environment = _environment()
+    carried, found = thinned(record), series(record)
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        record=record,
+        comparison=compare_all(record, against) if against else None,
+        charts=_charts(found),
+        reaches=reach(record.envelope),
+        shown=carried.sentence,
+        beside=beside,
+        outcome_names=NAMES,
+        outcomes=outcomes(record),
+        downloads=_downloads(carried),
+        script=script,
+        script_hash=source_hash(script),
+        Verdict=Verdict,
+        properties=properties,
+        rows=list(_rows(record, properties)),
+        power_lines=power_lines(record),
+        envelope_lines=envelope_lines(record),
+        causes=root_causes(record),
+        worst_cases=_worst_cases(record),
+        roundings=roundings(record),
+        not_judged=[c for c in record.checks if c.verdict is Verdict.NOT_JUDGED],
+        without_power=[c for c in record.checks if c.without_power],
     )
 
 
@@ -97,13 +141,27 @@ def _rows(record: Record, properties: list[str]) -> Iterator[_Row]:
         yield _Row(prop, [cells.get((dtype, device, prop)) for dtype, device in places], columns)
 
 
+def _charts(found: list[Series]) -> list[Chart]:
+    made = [*(against(field, found) for field in AGAINST), ulps(found)]
+    return [chart for chart in made if chart is not None]
+
+
 def _worst_cases(record: Record) -> list[tuple[Check, Measurement]]:
-    measured = [(check, m) for check in record.checks for m in check.measurements]
-    return sorted(measured, key=lambda pair: -pair[1].ratio)[:_WORST_CASES]
+    """All that fail, up to a number, and never fewer than the worst few."""
+    found = measured(record)
+    failing = sum(m.ratio > 1.0 for _, m in found)
+    return found[: max(_WORST_CASES, min(failing, MOST_FAILURES))]
 
 
-def _inert_json(record: Record) -> str:
-    # Escapes that are valid JSON: no string of the record can close the script element or open a
-    # comment in it.
-    text = record.to_json()
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _downloads(carried: Thinned) -> list[Download]:
+    """Return the files in the page, the record first."""
+    record = carried.record
+    found = [gzipped("record.json", record.to_json())]
+    found += [plain("junit.xml", junit(record)), plain("summary.md", markdown(record))]
+    scripts = [
+        f"# {check.id}: {failure.case}\n{failure.reproducer.rstrip()}\n"
+        for check in record.checks
+        for failure in check.failures
+        if failure.reproducer
+    ]
+    return [*found, plain("reproducers.py.txt", "\n\n".join(scripts))] if scripts else found

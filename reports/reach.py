@@ -7,9 +7,9 @@ import textwrap
 
 from normcheck.record import Limit, Record
 
-__all__ = ["envelope_lines", "power_lines"]
+__all__ = ["AXES", "envelope_lines", "power_lines"]
 
-_AXES = {
+AXES = {
     "condition": "mean/std",
     "largest": "largest magnitude",
     "smallest": "smallest magnitude",
@@ -38,7 +38,10 @@ def power_lines(record: Record) -> list[str]:
 
 def envelope_lines(record: Record) -> list[str]:
     """Return how far the target stays within budget, one axis a line."""
-    return [f"{limit.dtype} {_AXES[limit.axis]}: {_reach(limit)}" for limit in record.envelope]
+    return [
+        f"{limit.dtype} {AXES.get(limit.axis, limit.axis)}: {_reach(limit)}"
+        for limit in record.envelope
+    ]
 
 
 def _reach(limit: Limit) -> str:

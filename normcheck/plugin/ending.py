@@ -76,21 +76,22 @@ def _write(path: Path, ours: Session) -> list[str]:
     for position, found in enumerate(parts.values(), 1):
         record = joined(found, DTYPES)
         place = path if len(parts) == 1 else path.with_stem(f"{path.stem}-{position}")
-        place.write_text(_rendered(record, path.suffix), encoding="utf-8")
-        told.append(f"report: {place} ({record.target})")
+        told += [f"report: {file} ({record.target})" for file in _saved(record, place)]
     return told
 
 
-def _rendered(record: Record, suffix: str) -> str:
-    if suffix == ".json":
-        return record.to_json() + "\n"
-    if suffix == ".md":
+def _saved(record: Record, place: Path) -> list[Path]:
+    if place.suffix == ".html":
+        from normcheck.reports.html import save
+
+        return save(record, place)
+    if place.suffix == ".json":
+        place.write_text(record.to_json() + "\n", encoding="utf-8")
+    else:
         from normcheck.reports.text import markdown
 
-        return markdown(record)
-    from normcheck.reports.html import render
-
-    return render(record)
+        place.write_text(markdown(record), encoding="utf-8")
+    return [place]
 
 
 def summarise(terminal: Any, ours: Session) -> None:
