@@ -1,0 +1,1 @@
+"""Forward and backward of several implementations, timed on the same inputs."""
