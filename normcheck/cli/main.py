@@ -18,10 +18,12 @@ COMMANDS = {
     "repro": "normcheck.cli.repro",
     "explain": "normcheck.cli.explain",
     "compare": "normcheck.cli.compare",
+    "history": "normcheck.cli.history",
     "report": "normcheck.cli.report",
     "doctor": "normcheck.cli.doctor",
     "power": "normcheck.cli.power",
     "survey": "normcheck.cli.survey",
+    "bench": "normcheck.cli.bench",
     "demo": "normcheck.cli.demo",
 }
 

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from normcheck.cli.options import place_to_write
+
+if TYPE_CHECKING:
+    from normcheck.record import Record
+
 __all__ = ["command"]
+
+_ENDINGS = (".html", ".htm", ".md", ".xml", ".csv")
 
 
 @click.command("report")
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="FILE.html or FILE.md; else a summary."
-)
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+    help="FILE.html, FILE.md, FILE.xml (JUnit) or FILE.csv (all measured cases); else a summary.",
+)  # fmt: skip
 def command(record: Path, output: Path | None) -> int:
-    """Render RECORD, the JSON of an earlier run, as HTML, Markdown or text."""
+    """Render RECORD, the JSON of an earlier run, as HTML, Markdown, JUnit, CSV or text."""
     from normcheck.record import read
-    from normcheck.reports.text import markdown, summary
+    from normcheck.reports.text import summary
 
+    if output is not None:
+        place_to_write(output, _ENDINGS)
     found = read(record)
     if output is None:
         click.echo(summary(found))
         return 0
-    if output.suffix == ".md":
-        text = markdown(found)
-    elif output.suffix in (".html", ".htm"):
-        from normcheck.reports.html import render
-
-        text = render(found)
-    else:
-        raise click.UsageError(f"output is {output}, but must end in .html or .md")
-    output.write_text(text, encoding="utf-8")
-    click.echo(f"report: {output} ({(output.stat().st_size + 1023) // 1024} kB)")
+    files = _written(found, output)
+    click.echo(f"report: {', '.join(f'{file} ({_kilobytes(file)} kB)' for file in files)}")
     return 0
+
+
+def _kilobytes(file: Path) -> int:
+    return (file.stat().st_size + 1023) // 1024
+
+
+def _written(record: Record, output: Path) -> list[Path]:
+    """Write a record in the format of a file's ending, and return the files."""
+    if output.suffix == ".md":
+        from normcheck.reports.text import markdown
+
+        text = markdown(record)
+    elif output.suffix == ".xml":
+        from normcheck.reports.junit import junit
+
+        text = junit(record)
+    elif output.suffix == ".csv":
+        from normcheck.reports.cases_csv import cases_csv
+
+        text = cases_csv(record)
+    else:
+        from normcheck.reports.html import save
+
+        return save(record, output)
+    output.write_text(text, encoding="utf-8")
+    return [output]
