@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normcheck.bench.document import Bench
 from normcheck.comparison_of_runs import compare_all
 from normcheck.errors import UsageError
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Measurement, Record, Verdict
+from normcheck.reports.bench import table
 from normcheck.reports.cases_csv import cases_csv
 from normcheck.reports.charts import AGAINST, Chart, against, reach, ulps
 from normcheck.reports.embedding import Download, gzipped, plain, source_hash
@@ -19,6 +21,7 @@ from normcheck.reports.junit import junit
 from normcheck.reports.outcomes import NAMES, outcomes
 from normcheck.reports.points import MOST_FAILURES, Series, Thinned, measured, series, thinned
 from normcheck.reports.reach import envelope_lines, power_lines
+from normcheck.reports.speed import speed_charts
 from normcheck.reports.text import (
     check_ratio_text,
     markdown,
@@ -30,7 +33,7 @@ from normcheck.reports.text import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render", "save"]
+__all__ = ["render", "render_bench", "save"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _WORST_CASES = 50
@@ -45,13 +48,16 @@ class _Row:
     columns: list[str]
 
 
-def save(record: Record, path: Path, against: Sequence[Record] = ()) -> list[Path]:
+def save(
+    record: Record, path: Path, against: Sequence[Record] = (), bench: Bench | None = None
+) -> list[Path]:
     """Write the report of a run, and beside it all cases where the page shows fewer.
 
     Args:
         record: The run.
         path: Where the page goes.
         against: Other implementations on the same cases.
+        bench: How fast they are.
 
     Returns:
         The files that were written, the page first.
@@ -60,19 +66,22 @@ def save(record: Record, path: Path, against: Sequence[Record] = ()) -> list[Pat
         UsageError: jinja2 or matplotlib is not installed.
     """
     beside = path.with_name(f"{path.stem}.cases.csv.gz")
-    path.write_text(render(record, against, beside=beside.name), encoding="utf-8")
+    path.write_text(render(record, against, bench, beside=beside.name), encoding="utf-8")
     if not thinned(record).sentence:
         return [path]
     beside.write_bytes(gzip.compress(cases_csv(record).encode("utf-8"), mtime=0))
     return [path, beside]
 
 
-def render(record: Record, against: Sequence[Record] = (), *, beside: str = "") -> str:
+def render(
+    record: Record, against: Sequence[Record] = (), bench: Bench | None = None, *, beside: str = ""
+) -> str:
     """Return the report of a run; the same record gives the same text.
 
     Args:
         record: The run.
         against: Other implementations on the same cases.
+        bench: How fast they are.
         beside: What the file of all cases is called, where the page does not show all.
 
     Raises:
@@ -85,6 +94,7 @@ def render(record: Record, against: Sequence[Record] = (), *, beside: str = "") 
     return environment.get_template("report.html.j2").render(
         record=record,
         comparison=compare_all(record, against) if against else None,
+        **_speed(bench),
         charts=_charts(found),
         reaches=reach(record.envelope),
         shown=carried.sentence,
@@ -105,6 +115,23 @@ def render(record: Record, against: Sequence[Record] = (), *, beside: str = "") 
         not_judged=[c for c in record.checks if c.verdict is Verdict.NOT_JUDGED],
         without_power=[c for c in record.checks if c.without_power],
     )
+
+
+def render_bench(bench: Bench) -> str:
+    """Return a bench as a page of its own.
+
+    Raises:
+        UsageError: jinja2 or matplotlib is not installed.
+    """
+    download = gzipped("bench.json", bench.to_json())
+    return _environment().get_template("bench.html.j2").render(**_speed(bench), download=download)
+
+
+def _speed(bench: Bench | None) -> dict[str, object]:
+    """Return what the section on speed shows."""
+    if bench is None:
+        return {"bench": None, "speeds": [], "speed_rows": []}
+    return {"bench": bench, "speeds": speed_charts(bench), "speed_rows": table(bench)}
 
 
 def _environment() -> Environment:

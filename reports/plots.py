@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from normcheck.reports.points import Array
 
-__all__ = ["Canvas", "Mark", "canvas", "logarithmic", "power", "style_of"]
+__all__ = ["Canvas", "Mark", "canvas", "logarithmic", "power", "series_style", "style_of"]
 
 # Matplotlib writes colours; these stand for the page's, which a browser fills in.
 _TEXT, _LINE, _LIMIT = "#101112", "#131415", "#161718"
@@ -48,12 +48,18 @@ _MARKS = {
     "float16": Mark("#009e73", ":"),
     "float64": Mark("#cc79a7", "-."),
 }
-_OTHERS = (Mark("#e69f00", "-"), Mark("#56b4e9", "--"), Mark("#cc79a7", ":"))
+_OTHER = Mark("#b8860b", "-")
 
 
-def style_of(name: str, position: int = 0) -> Mark:
-    """Return how a dtype, or the n-th of other series, is drawn."""
-    return _MARKS.get(name, _OTHERS[position % len(_OTHERS)])
+def style_of(dtype: str) -> Mark:
+    """Return how a dtype is drawn."""
+    return _MARKS.get(dtype, _OTHER)
+
+
+def series_style(position: int) -> Mark:
+    """Return how the n-th of other series is drawn: the first in the colour of text."""
+    marks = [Mark(_TEXT, ":"), *_MARKS.values(), _OTHER]
+    return marks[position % len(marks)]
 
 
 @dataclass(slots=True)
@@ -134,12 +140,23 @@ class Canvas:
             counts, edges, color=mark.color, linestyle=mark.dash, linewidth=1.6, label=label
         )
 
-    def legend(self) -> None:
+    def dot(self, x: float, y: float, mark: Mark, label: str, *, passes: bool) -> None:
+        """Draw one point; what fails is a cross."""
+        self.axes.plot(
+            [x], [y], marker="o" if passes else "x", color=mark.color, markersize=7,
+            markeredgewidth=2.0, linestyle="none", clip_on=False, label=label,
+        )  # fmt: skip
+
+    def front(self, x: Sequence[float], y: Sequence[float]) -> None:
+        """Connect what nothing else beats."""
+        self.axes.plot(x, y, color=_LINE, linewidth=1.5, zorder=0)
+
+    def legend(self, columns: int = 4) -> None:
         """Name the series, where there are any."""
         if self.axes.get_legend_handles_labels()[1]:
             self.axes.legend(
-                loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False, fontsize=8,
-                labelcolor=_TEXT, borderaxespad=0.1, handlelength=2.2, columnspacing=1.0,
+                loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False,
+                fontsize=8, labelcolor=_TEXT, borderaxespad=0.1, handlelength=2.2, columnspacing=1,
             )  # fmt: skip
 
     def plane(self) -> tuple[float, ...]:

@@ -48,18 +48,21 @@ The exit status is 0 whatever they do; `normcheck run` judges one of them.
     "--rows", type=int, help="Rows, or samples of (rows, 64, N, N).  [default: 1024, or 16]"
 )
 @click.option("--json", "json_to", metavar="FILE|-", help="Write the bench as JSON; - is stdout.")
+@click.option("--html", "html_to", metavar="FILE", help="Write the bench as a page.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @target_options
 def command(
     target: str, op: str | None, against: tuple[str, ...], dtype: str, sizes: str,
-    rows: int | None, json_to: str | None, quiet: bool, device: str, policies: tuple[str, ...],
-    fixed: tuple[str, ...], framework: str, timeout_s: float,
+    rows: int | None, json_to: str | None, html_to: str | None, quiet: bool, device: str,
+    policies: tuple[str, ...], fixed: tuple[str, ...], framework: str, timeout_s: float,
 ) -> int:  # fmt: skip
     """Take a bench; the words of the command line as typed."""
     from normcheck.bench.settings import Implementation, Settings, sizes_of
 
     if json_to and json_to != "-":
         place_to_write(Path(json_to))
+    if html_to:
+        place_to_write(Path(html_to), (".html", ".htm"))
     typed = [implementation(text) for text in against]
     settings = Settings(
         target=Implementation(target, policies, fixed_values(fixed), framework),
@@ -74,10 +77,10 @@ def command(
         rows=rows,
         timeout_s=timeout_s,
     ).checked()  # fmt: skip
-    return _taken(settings, json_to, quiet=quiet)
+    return _taken(settings, json_to, html_to, quiet=quiet)
 
 
-def _taken(settings: Settings, json_to: str | None, *, quiet: bool) -> int:
+def _taken(settings: Settings, json_to: str | None, html_to: str | None, *, quiet: bool) -> int:
     from dataclasses import replace
 
     from normcheck.bench.benching import bench
@@ -91,6 +94,10 @@ def _taken(settings: Settings, json_to: str | None, *, quiet: bool) -> int:
     # What a target prints is no part of the table.
     with stdout_to_stderr():
         found = bench(replace(settings, command=_repeat(settings)), told)
+    if html_to:
+        from normcheck.reports.html import render_bench
+
+        Path(html_to).write_text(render_bench(found), encoding="utf-8")
     if json_to == "-":
         click.echo(found.to_json())
         return 0
@@ -98,6 +105,8 @@ def _taken(settings: Settings, json_to: str | None, *, quiet: bool) -> int:
     if json_to:
         Path(json_to).write_text(found.to_json() + "\n", encoding="utf-8")
         click.echo(f"bench: {json_to}")
+    if html_to:
+        click.echo(f"report: {html_to}")
     return 0
 
 

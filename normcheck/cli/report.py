@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from normcheck.cli.options import place_to_write
+from normcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from normcheck.record import Record
 
 __all__ = ["command"]
 
-_ENDINGS = (".html", ".htm", ".md", ".xml", ".csv")
+_PAGES = (".html", ".htm")
+_ENDINGS = (*_PAGES, ".md", ".xml", ".csv")
 
 
 @click.command("report")
@@ -23,7 +25,11 @@ _ENDINGS = (".html", ".htm", ".md", ".xml", ".csv")
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
     help="FILE.html, FILE.md, FILE.xml (JUnit) or FILE.csv (all measured cases); else a summary.",
 )  # fmt: skip
-def command(record: Path, output: Path | None) -> int:
+@click.option(
+    "--bench", "bench_of", type=click.Path(path_type=Path), metavar="FILE",
+    help="JSON of `normcheck bench`, shown in FILE.html.",
+)  # fmt: skip
+def command(record: Path, output: Path | None, bench_of: Path | None) -> int:
     """Render RECORD, the JSON of an earlier run, as HTML, Markdown, JUnit, CSV or text."""
     from normcheck.record import read
     from normcheck.reports.text import summary
@@ -34,7 +40,9 @@ def command(record: Path, output: Path | None) -> int:
     if output is None:
         click.echo(summary(found))
         return 0
-    files = _written(found, output)
+    if bench_of is not None and output.suffix not in _PAGES:
+        raise UsageError(f"--bench is {bench_of}, but {output} is no HTML page")
+    files = _written(found, output, bench_of)
     click.echo(f"report: {', '.join(f'{file} ({_kilobytes(file)} kB)' for file in files)}")
     return 0
 
@@ -43,7 +51,7 @@ def _kilobytes(file: Path) -> int:
     return (file.stat().st_size + 1023) // 1024
 
 
-def _written(record: Record, output: Path) -> list[Path]:
+def _written(record: Record, output: Path, bench_of: Path | None) -> list[Path]:
     """Write a record in the format of a file's ending, and return the files."""
     if output.suffix == ".md":
         from normcheck.reports.text import markdown
@@ -58,8 +66,9 @@ def _written(record: Record, output: Path) -> list[Path]:
 
         text = cases_csv(record)
     else:
+        from normcheck.bench import document
         from normcheck.reports.html import save
 
-        return save(record, output)
+        return save(record, output, bench=document.read(bench_of) if bench_of else None)
     output.write_text(text, encoding="utf-8")
     return [output]

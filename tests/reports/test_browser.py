@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from normcheck.bench.document import read as read_bench
 from normcheck.record import Record, read
 from normcheck.reports.html import render
 
@@ -39,10 +40,10 @@ def real() -> Record:
 
 
 @contextmanager
-def opened(browser: Any, folder: Path, record: Record, **context: Any) -> Iterator[Any]:
+def opened(browser: Any, folder: Path, shown: Record | str, **context: Any) -> Iterator[Any]:
     """Open a report from a file; whatever it asks for or logs is an error."""
     place = folder / "report.html"
-    place.write_text(render(record), encoding="utf-8")
+    place.write_text(shown if isinstance(shown, str) else render(shown), encoding="utf-8")
     own = browser.new_context(**context)
     page = own.new_page()
     asked: list[str] = []
@@ -73,13 +74,20 @@ def pointed(page: Any, chart: Any) -> set[str]:
     return named
 
 
+@pytest.fixture(scope="module")
+def whole(real: Record) -> str:
+    """A report with everything that can be in one."""
+    older, bench = RECORD.with_name("run-1.json"), RECORD.with_name("bench-1.json")
+    return render(real, [read(older)], read_bench(bench))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1180, 390])
 def test_it_fits_and_everybody_can_read_it(
-    browser: Any, tmp_path: Path, real: Record, width: int, scheme: str
+    browser: Any, tmp_path: Path, whole: str, width: int, scheme: str
 ) -> None:
     size = {"width": width, "height": 900}
-    with opened(browser, tmp_path, real, viewport=size, color_scheme=scheme) as page:
+    with opened(browser, tmp_path, whole, viewport=size, color_scheme=scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         found = axe.Axe().run(page).response["violations"]
         assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
