@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from normcheck.config import DTYPES
 from normcheck.errors import UsageError
 from normcheck.ratio import ratio_text
 from normcheck.record import Verdict
@@ -74,8 +75,9 @@ def cell_text(cell: Cell | None) -> str:
 
 
 def dtypes(survey: Survey) -> list[str]:
-    """Return every format that was judged, in order."""
-    return list(dict.fromkeys(cell.dtype for entry in survey.entries for cell in entry.cells))
+    """Return every format that was judged, the narrowest first."""
+    found = dict.fromkeys(cell.dtype for entry in survey.entries for cell in entry.cells)
+    return [dtype for dtype in DTYPES if dtype in found] + [d for d in found if d not in DTYPES]
 
 
 def libraries(survey: Survey) -> dict[str, list[Entry]]:
