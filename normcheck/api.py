@@ -83,7 +83,7 @@ def make_plan(
     for declaration in policies:
         command += ["--policy", declaration]
     for name, value in (fixed or {}).items():
-        command += ["--set", f"{name}={value}"]
+        command += ["--set", f"{name}={value!r}"]
     if framework != "auto":
         command += ["--framework", framework]
     for name in properties:

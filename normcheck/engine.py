@@ -21,7 +21,7 @@ from normcheck.execution.stopwatch import threads
 from normcheck.execution.watchdog import Watchdog
 from normcheck.explore import explore
 from normcheck.numerics.rounding_choice import RoundingChoice
-from normcheck.plan import Plan
+from normcheck.plan import ENVELOPE, Plan
 from normcheck.power import power_of, with_power
 from normcheck.properties import registry
 from normcheck.properties.property import Finding, Outcome, Property, Status
@@ -222,6 +222,7 @@ def _recorded(engine: _Engine, started: datetime, clock: float) -> Record:
         power = power_of(replace(plan, part=whole), engine.cases)
         checks = with_power(checks, power)
         if not engine.incomplete:
+            engine.executor.watchdog.doing = ENVELOPE
             limits = envelope(plan, engine.executor, plan.profile.longest)
     record = Record(
         schema=SCHEMA,

@@ -125,7 +125,7 @@ def _limit(plan: Plan, executor: InProcess, axis: _Axis, dtype: str) -> Limit:
 def _ratio(plan: Plan, executor: InProcess, case: Case, *, everywhere: bool) -> float | None:
     """Return the worst error over budget of one case's output; None where nothing is judged."""
     fitting = plan.adapter.conform(case)
-    if plan.died(fitting.id)[0]:
+    if plan.is_fatal(fitting.id):
         return None
     if fitting.regime != case.regime or case.elements > ELEMENT_CEILING:
         return None

@@ -39,7 +39,7 @@ def _judge_alone(
 ) -> tuple[Outcome, Trial]:
     """Judge one case by itself; one in which the target has died is not called again."""
     trial = Trial(materialise(case), found.executor, found.plan.policy, choice.copy())
-    if found.plan.died(case.id)[0]:
+    if found.plan.is_fatal(case.id):
         return Outcome(Status.INAPPLICABLE), trial
     with found.executor.aside(found.case.dtype):
         return found.prop.judge(trial), trial

@@ -14,7 +14,11 @@ from normcheck.properties import registry
 from normcheck.properties.property import Property
 from normcheck.targets.adapter import Adapter
 
-__all__ = ["Plan", "device"]
+__all__ = ["ENVELOPE", "SHRINKING", "Plan", "device"]
+
+SHRINKING = "shrinking:"
+ENVELOPE = "envelope"
+"""What is being done where no property of the run is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,9 @@ class Plan:
         fail_fast: Whether the first violation ends the run.
         timeout_s: Seconds granted to one call.
         command: What a user types to run it again.
-        deaths: Cases in which the target has ended its process, each with the property that was
-            being judged and how it did ("ended the process (SIGSEGV)"); they are not called again.
+        deaths: Cases in which the target has ended its process, each with what was being done (the
+            property that was judged, `SHRINKING` and its name, or `ENVELOPE`) and how it did
+            ("ended the process (SIGSEGV)"); they are not called again.
         verdict_only: Whether power and envelope are left out.
         part: The dtypes that this process judges, where several share a run; empty for all.
     """
@@ -58,8 +63,23 @@ class Plan:
         return self.part or self.dtypes
 
     def died(self, case: str) -> tuple[str, str]:
-        """Return the property and the manner of a death in a case, two empty texts without."""
-        return next(((prop, how) for name, prop, how in self.deaths if name == case), ("", ""))
+        """Return the property and the manner of a death while a case was judged, or empty texts."""
+        found = ((doing, how) for name, doing, how in self.deaths if name == case)
+        return next((death for death in found if death[0] in self.properties), ("", ""))
+
+    def is_fatal(self, case: str) -> bool:
+        """Whether the target has died in a case, whatever was being done."""
+        return any(name == case for name, _, _ in self.deaths)
+
+    def died_beside(self, dtype: str, name: str) -> list[tuple[str, str]]:
+        """Return the cases, and the manners, of deaths in what else a check did than judge.
+
+        It shrinks failures; the envelope, which is no check, counts with the first.
+        """
+        doing = {f"{SHRINKING}{name}"}
+        doing |= {ENVELOPE} if self.checked(dtype)[0].name == name else set()
+        found = [(case, how) for case, what, how in self.deaths if what in doing]
+        return [death for death in found if Case.parse(death[0]).dtype == dtype]
 
     def is_deadly(self, dtype: str, name: str) -> bool:
         """Whether the target has died of a property in two cases of a dtype: that is enough."""

@@ -122,9 +122,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     """Return what the run knows of its targets, made when it is first needed."""
+    from normcheck.errors import NormcheckError
     from normcheck.plugin.session import session_of
 
-    return session_of(config)
+    try:
+        return session_of(config)
+    except NormcheckError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _used(config: pytest.Config) -> Session | None:

@@ -6,6 +6,8 @@ comes from one field. The JSON Schema is committed as docs/record.schema.json.
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "read",
+    "text_of",
     "verdict_of",
 ]
 
@@ -258,16 +261,27 @@ def verdict_of(checks: Sequence[Check], incomplete: str) -> Verdict:
     return Verdict.PASS if Verdict.PASS in verdicts else Verdict.NOT_JUDGED
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a document, compressed by gzip or not.
+
+    Raises:
+        UsageError: The file is missing, or holds no text.
+    """
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or "it is neither text nor compressed text"
+        raise UsageError(f"{path} cannot be read: {why}") from None
+
+
 def read(path: Path) -> Record:
     """Read a record.
 
     Raises:
         UsageError: The file is missing, or is not a record of a known schema.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    text = text_of(path)
     try:
         return Record.model_validate_json(text)
     except ValidationError as error:

@@ -45,6 +45,11 @@ def replay(plan: Plan, case: Case) -> Replay:
     Raises:
         UsageError: The case is of another op, or the target cannot express it.
     """
+    if case.op != plan.adapter.op.name:
+        raise UsageError(
+            f"{case.id} is of {case.op}, but {plan.adapter.text} is judged as "
+            f"{plan.adapter.op.name}"
+        )
     fitting = plan.adapter.conform(case)
     if fitting != case:
         raise UsageError(

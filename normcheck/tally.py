@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from normcheck.cases.case import Case
 from normcheck.execution.in_process import InProcess
 from normcheck.failure import Counterexample, explain_failure
+from normcheck.numerics.comparison import Worst
 from normcheck.numerics.rounding_choice import RoundingChoice
-from normcheck.plan import Plan
+from normcheck.plan import SHRINKING, Plan
 from normcheck.properties.property import Outcome, Property, Status
 from normcheck.properties.trial import Trial
 from normcheck.record import Check, Failure, Measurement, Verdict
@@ -33,10 +34,8 @@ class Tally:
     violations: list[tuple[Case, Outcome, RoundingChoice]] = field(default_factory=list)
     _unsupported: int = 0
     _powerless: int = 0
-    _worst: float = 0.0
-    _worst_case: str = ""
     _reasons: dict[str, int] = field(default_factory=dict)
-    _measurements: list[Measurement] = field(default_factory=list)
+    _measured: list[tuple[float, Measurement]] = field(default_factory=list)
 
     @property
     def untouched(self) -> bool:
@@ -56,20 +55,7 @@ class Tally:
         if outcome.reason:
             self._reasons[outcome.reason] = self._reasons.get(outcome.reason, 0) + 1
         if outcome.worst is not None:
-            w = outcome.worst
-            if outcome.ratio > self._worst or not self._worst_case:
-                self._worst, self._worst_case = outcome.ratio, case
-            self._measurements.append(
-                Measurement(
-                    case=case,
-                    ratio=_rounded(w.ratio, 5),
-                    condition=_rounded(w.condition, 3),
-                    ulps=_rounded(w.ulps, 3),
-                    magnitude=None if w.magnitude is None else _rounded(w.magnitude, 3),
-                    eps_share=None if w.eps_share is None else _rounded(w.eps_share, 3),
-                    length=w.length,
-                )
-            )
+            self._measured.append((outcome.ratio, _measurement(case, outcome.worst)))
         if outcome.status is Status.VIOLATED:
             self.violations.append((trial.inputs.case, outcome, choice))
 
@@ -86,10 +72,12 @@ class Tally:
             shorten: Whether there is time to shrink.
         """
         name = self.prop.name
-        told = [v for v in self.violations if not _told(v[1], plan, executor, dtype)]
-        dropped, self.violations = len(self.violations) - len(told), told
-        verdict = Verdict.PASS
-        if self.violations:
+        dropped = {c.id for c, o, _ in self.violations if _told(o, plan, executor, dtype)}
+        self.violations = [found for found in self.violations if found[0].id not in dropped]
+        measured = [each for each in self._measured if each[1].case not in dropped]
+        worst = max(measured, key=lambda each: each[0], default=None)
+        verdict, beside = Verdict.PASS, plan.died_beside(dtype, name)
+        if self.violations or beside:
             verdict = Verdict.FAIL
         elif self.judged == 0 or dropped:
             verdict = Verdict.NOT_JUDGED
@@ -106,26 +94,45 @@ class Tally:
             dtype=dtype,
             device=str(plan.device),
             verdict=verdict,
-            cases=self.judged,
-            worst_ratio=self._worst,
-            worst_case=self._worst_case,
-            failing_cases=len(self.violations),
-            failures=self._failures(plan, executor, shorten=shorten),
+            cases=self.judged + len(beside),
+            worst_ratio=worst[0] if worst else 0.0,
+            worst_case=worst[1].case if worst else "",
+            failing_cases=len(self.violations) + len(beside),
+            failures=self._failures(plan, executor, dtype, shorten=shorten),
             rounding=tensors if verdict is Verdict.PASS else {},
             unsupported=self._unsupported,
             without_power=self._powerless,
             reason=reason,
-            measurements=self._measurements,
+            measurements=[measurement for _, measurement in measured],
         )
 
-    def _failures(self, plan: Plan, executor: InProcess, *, shorten: bool) -> list[Failure]:
-        found = []
-        executor.watchdog.doing, executor.watchdog.case = self.prop.name, ""
+    def _failures(
+        self, plan: Plan, executor: InProcess, dtype: str, *, shorten: bool
+    ) -> list[Failure]:
+        found, deaths = [], plan.died_beside(dtype, self.prop.name)
+        # A target that dies of smaller cases is not asked for more of them.
+        shorten = shorten and not deaths
+        executor.watchdog.doing, executor.watchdog.case = f"{SHRINKING}{self.prop.name}", ""
         for position, (case, outcome, before) in enumerate(self.violations[:LISTED_FAILURES]):
             example = Counterexample(plan, executor, self.prop, case, outcome, before)
             with executor.aside(case.dtype):
                 found.append(explain_failure(example, shorten=shorten and position == 0))
-        return found
+        return found + [
+            Failure(case=case, ratio=0.0, message=f"{self.prop.name}: the target {how}")
+            for case, how in deaths
+        ]
+
+
+def _measurement(case: str, worst: Worst) -> Measurement:
+    return Measurement(
+        case=case,
+        ratio=_rounded(worst.ratio, 5),
+        condition=_rounded(worst.condition, 3),
+        ulps=_rounded(worst.ulps, 3),
+        magnitude=None if worst.magnitude is None else _rounded(worst.magnitude, 3),
+        eps_share=None if worst.eps_share is None else _rounded(worst.eps_share, 3),
+        length=worst.length,
+    )
 
 
 def _told(outcome: Outcome, plan: Plan, executor: InProcess, dtype: str) -> bool:

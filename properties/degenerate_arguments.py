@@ -62,12 +62,13 @@ class DegenerateArguments(Property):
         chosen = (applies(trial, elements=8192, every=16, offset=seed) for seed in (4, 10))
         if not any(chosen) or trial.inputs.op.parts or trial.inputs.case.regime == "bad":
             return Outcome(Status.INAPPLICABLE)
-        reason = unavailable(trial.device_type)
+        executor = trial.session(Way()).executor
+        reason = unavailable(trial.device_type, executor.bystanders)
         if framework_name(trial.adapter) == "jax":
             reason = "XLA starts threads, and a process with threads cannot be forked safely"
         if reason:
             return Outcome(Status.UNSUPPORTED, reason=reason)
-        limit_s = trial.session(Way()).executor.watchdog.limit_s
+        limit_s = executor.watchdog.limit_s
         child = _Child(trial, limit_s)
         # The child's own limit comes first, unless the interpreter never gets to see it.
         return _outcome(forked(child.work, 2 * limit_s + 5.0))

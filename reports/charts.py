@@ -29,6 +29,7 @@ AGAINST = {
 _BUDGET = "error over budget"
 # A constant slice has no bound: it is drawn at the edge, like all that lies beyond.
 _FURTHEST = 1e12
+_LARGEST = 1e300
 _EDGES = (1, 2, 4, 8, 16, 64, 256, 1024, 4096)
 _BINS = 24
 
@@ -98,7 +99,8 @@ def against(field: str, found: Sequence[Series]) -> Chart | None:
 def _places(field: str, one: Series) -> tuple[Array, Array]:
     x, ratio = one.values[field], one.values["ratio"]
     kept = x > 0.0
-    return (x if field == "magnitude" else x.clip(max=_FURTHEST))[kept], ratio[kept]
+    furthest = _LARGEST if field == "magnitude" else _FURTHEST
+    return x[kept].clip(1.0 / _LARGEST, furthest), ratio[kept]
 
 
 def _highest(x: Array, ratio: Array, edges: Array) -> dict[int, float]:
@@ -144,7 +146,7 @@ def ulps(found: Sequence[Series]) -> Chart | None:
     with canvas("ulps", along, "cases", bottom=0.28) as chart:
         for dtype, values in drawn:
             counts = np.bincount(np.searchsorted(edges, values, "right"), minlength=len(names))
-            below, above = below + int((values < -1).sum()), above + int((values >= 1).sum())
+            below, above = below + int((values < -1).sum()), above + int((values > 1).sum())
             chart.stairs(counts.tolist(), places, style_of(dtype), dtype)
             rows.append((dtype, *map(str, counts)))
         chart.axes.set_yscale("symlog", linthresh=1)

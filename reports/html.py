@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normcheck.bench.document import Bench
-from normcheck.comparison_of_runs import compare_all
+from normcheck.comparison_of_runs import Comparison
 from normcheck.errors import UsageError
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Measurement, Record, Verdict
@@ -49,14 +49,14 @@ class _Row:
 
 
 def save(
-    record: Record, path: Path, against: Sequence[Record] = (), bench: Bench | None = None
+    record: Record, path: Path, comparison: Comparison | None = None, bench: Bench | None = None
 ) -> list[Path]:
     """Write the report of a run, and beside it all cases where the page shows fewer.
 
     Args:
         record: The run.
         path: Where the page goes.
-        against: Other implementations on the same cases.
+        comparison: Of it, as the baseline, with other implementations.
         bench: How fast they are.
 
     Returns:
@@ -66,7 +66,7 @@ def save(
         UsageError: jinja2 or matplotlib is not installed.
     """
     beside = path.with_name(f"{path.stem}.cases.csv.gz")
-    path.write_text(render(record, against, bench, beside=beside.name), encoding="utf-8")
+    path.write_text(render(record, comparison, bench, beside=beside.name), encoding="utf-8")
     if not thinned(record).sentence:
         return [path]
     beside.write_bytes(gzip.compress(cases_csv(record).encode("utf-8"), mtime=0))
@@ -74,13 +74,17 @@ def save(
 
 
 def render(
-    record: Record, against: Sequence[Record] = (), bench: Bench | None = None, *, beside: str = ""
+    record: Record,
+    comparison: Comparison | None = None,
+    bench: Bench | None = None,
+    *,
+    beside: str = "",
 ) -> str:
     """Return the report of a run; the same record gives the same text.
 
     Args:
         record: The run.
-        against: Other implementations on the same cases.
+        comparison: Of it, as the baseline, with other implementations.
         bench: How fast they are.
         beside: What the file of all cases is called, where the page does not show all.
 
@@ -93,7 +97,7 @@ def render(
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         record=record,
-        comparison=compare_all(record, against) if against else None,
+        comparison=comparison,
         **_speed(bench),
         charts=_charts(found),
         reaches=reach(record.envelope),

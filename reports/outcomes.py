@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from normcheck.record import Record
+from normcheck.record import Record, Verdict
 
 __all__ = ["NAMES", "Outcomes", "outcomes"]
 
@@ -35,10 +35,14 @@ def outcomes(record: Record) -> list[Outcomes]:
     found = []
     for dtype in dict.fromkeys(check.dtype for check in record.checks):
         own = [check for check in record.checks if check.dtype == dtype]
-        over = sum(check.failing_cases for check in own)
+        saying = [check for check in own if check.verdict is not Verdict.NOT_JUDGED]
+        over = sum(check.failing_cases for check in saying)
+        # What only repeats another check's failure says nothing of its own.
+        silent = sum(check.cases for check in own if check.verdict is Verdict.NOT_JUDGED)
         counts = (
-            sum(check.cases for check in own) - over, over,
-            sum(check.unsupported for check in own), sum(check.without_power for check in own),
+            sum(check.cases for check in saying) - over, over,
+            sum(check.unsupported for check in own),
+            sum(check.without_power for check in own) + silent,
         )  # fmt: skip
         found.append(Outcomes(dtype, counts))
     return found

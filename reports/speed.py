@@ -59,14 +59,17 @@ def _against_size(
         chart.legend(columns=2)
         svg = chart.svg()
     largest = sizes[-1]
-    best = {name: own[largest] for name, own in speeds.items() if name not in failing}
+    best = {n: own[largest] for n, own in speeds.items() if n not in failing and largest in own}
     finding = "Nothing that passes was timed."
     if best:
         first = max(best, key=lambda name: best[name])
         share = 100 * best[first] / copies[largest]
         finding = f"At {largest}, {first} is the fastest that passes: {share:.0f} % of a copy."
     table = [
-        (str(size), f"{copies[size]:.3g}", *(f"{own.get(size, 0):.3g}" for own in speeds.values()))
+        (
+            str(size),
+            *(f"{own[size]:.3g}" if size in own else "-" for own in (copies, *speeds.values())),
+        )
         for size in sizes
     ]
     return Chart(

@@ -1,5 +1,6 @@
 """The committed JSON Schema is the record's, and a record of this version reads back."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -43,3 +44,14 @@ def test_a_newer_schema_is_told_apart_from_a_broken_file(tmp_path: Path) -> None
     place.write_text(json.dumps({**document, "verdict": "fine"}))
     with pytest.raises(UsageError, match=r"is not a run record of schema .*: verdict: "):
         read(place)
+
+
+def test_a_compressed_record_is_read_and_what_is_no_text_is_told(tmp_path: Path) -> None:
+    plain = (RECORDS / "run-2.json").read_bytes()
+    place = tmp_path / "record.json.gz"
+    place.write_bytes(gzip.compress(plain))
+    assert read(place) == read(RECORDS / "run-2.json")
+    for broken in (gzip.compress(plain)[:99], b"\xff\xfe\x00"):
+        place.write_bytes(broken)
+        with pytest.raises(UsageError, match="neither text nor compressed text"):
+            read(place)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from normcheck.errors import UsageError
-from normcheck.record import Environment, Verdict
+from normcheck.record import Environment, Verdict, text_of
 
 __all__ = ["SCHEMA", "Bench", "Copy", "Direction", "Judgement", "Row", "read"]
 
@@ -119,10 +119,7 @@ def read(path: Path) -> Bench:
     Raises:
         UsageError: The file is missing, or is not a bench of a known schema.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    text = text_of(path)
     try:
         found = Bench.model_validate_json(text)
     except ValidationError as error:

@@ -36,7 +36,7 @@ class Implementation:
         """Return what follows the target on a command line."""
         words = [word for policy in self.policies for word in ("--policy", policy)]
         for name, value in self.fixed.items():
-            words += ["--set", f"{name}={value}"]
+            words += ["--set", f"{name}={value!r}"]
         return words + (["--framework", self.framework] if self.framework != "auto" else [])
 
 

@@ -94,19 +94,18 @@ def _taken(settings: Settings, json_to: str | None, html_to: str | None, *, quie
     # What a target prints is no part of the table.
     with stdout_to_stderr():
         found = bench(replace(settings, command=_repeat(settings)), told)
+    if json_to == "-":
+        click.echo(found.to_json())
+    else:
+        click.echo("\n".join(lines(found)))
+    if json_to and json_to != "-":
+        Path(json_to).write_text(found.to_json() + "\n", encoding="utf-8")
+        click.echo(f"bench: {json_to}")
     if html_to:
         from normcheck.reports.html import render_bench
 
         Path(html_to).write_text(render_bench(found), encoding="utf-8")
-    if json_to == "-":
-        click.echo(found.to_json())
-        return 0
-    click.echo("\n".join(lines(found)))
-    if json_to:
-        Path(json_to).write_text(found.to_json() + "\n", encoding="utf-8")
-        click.echo(f"bench: {json_to}")
-    if html_to:
-        click.echo(f"report: {html_to}")
+        click.echo(f"report: {html_to}", err=json_to == "-")
     return 0
 
 

@@ -11,6 +11,7 @@ import click
 from normcheck.cli.options import fail_on_option, fail_on_values, place_to_write
 
 if TYPE_CHECKING:
+    from normcheck.comparison_of_runs import Comparison
     from normcheck.record import Record
 
 __all__ = ["command"]
@@ -60,22 +61,22 @@ def command(
         click.echo(heading(str(path), record))
     click.echo(f"\n{text(found)}")
     if output is not None:
-        files = _written(output, records, [str(path) for path in paths])
+        files = _written(output, found, records, [str(path) for path in paths])
         click.echo(f"comparison: {', '.join(map(str, files))}")
     return int(found.fails(asked))
 
 
-def _written(output: Path, records: Sequence[Record], names: Sequence[str]) -> list[Path]:
+def _written(
+    output: Path, compared: Comparison, records: Sequence[Record], names: Sequence[str]
+) -> list[Path]:
     """Write the comparison as Markdown, or as a report of the first record."""
-    first, *others = records
     if output.suffix != ".md":
         from normcheck.reports.html import save
 
-        return save(first, output, against=others)
-    from normcheck.comparison_of_runs import compare_all
+        return save(records[0], output, compared)
     from normcheck.reports.comparison import heading, markdown
 
     headings = [f"    {heading(n, record)}" for n, record in zip(names, records, strict=True)]
-    page = markdown(compare_all(first, others, names=names))
+    page = markdown(compared)
     output.write_text("\n".join([*headings, "", page]), encoding="utf-8")
     return [output]

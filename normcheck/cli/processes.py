@@ -118,7 +118,8 @@ class _Run:
             limit = f"{2 * self.request.timeout_s:g} s"
             how = f"did not return within {limit}, and could not be interrupted"
         if prop and len(self.request.deaths) < MOST_DEATHS and self.hangs < MOST_HANGS:
-            click.echo(f"normcheck: the target {how} on {case}, in {prop}; going on", err=True)
+            doing = prop.replace(":", " ")
+            click.echo(f"normcheck: the target {how} on {case}, in {doing}; going on", err=True)
             deaths = (*self.request.deaths, (case, prop, how))
             self.request = replace(self.request, deaths=deaths)
             return [self.child(child.part)]

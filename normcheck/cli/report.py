@@ -37,11 +37,11 @@ def command(record: Path, output: Path | None, bench_of: Path | None) -> int:
     if output is not None:
         place_to_write(output, _ENDINGS)
     found = read(record)
+    if bench_of is not None and (output is None or output.suffix not in _PAGES):
+        raise UsageError(f"--bench is {bench_of}, but only a page shows it: add -o report.html")
     if output is None:
         click.echo(summary(found))
         return 0
-    if bench_of is not None and output.suffix not in _PAGES:
-        raise UsageError(f"--bench is {bench_of}, but {output} is no HTML page")
     files = _written(found, output, bench_of)
     click.echo(f"report: {', '.join(f'{file} ({_kilobytes(file)} kB)' for file in files)}")
     return 0
@@ -69,6 +69,9 @@ def _written(record: Record, output: Path, bench_of: Path | None) -> list[Path]:
         from normcheck.bench import document
         from normcheck.reports.html import save
 
-        return save(record, output, bench=document.read(bench_of) if bench_of else None)
+        bench = document.read(bench_of) if bench_of else None
+        if bench is not None and bench.op != record.op:
+            raise UsageError(f"{bench_of} is of {bench.op}, but the record of {record.op}")
+        return save(record, output, bench=bench)
     output.write_text(text, encoding="utf-8")
     return [output]

@@ -190,11 +190,18 @@ class Beside:
 
     def status(self, own: int, asked: frozenset[FailOn]) -> int:
         """Return the exit status: the target's own, unless it is as bad as was asked."""
+        from normcheck.comparison_of_runs import FailOn
         from normcheck.record import INTERRUPTED
 
         if any(rival.incomplete == INTERRUPTED for rival in self.rivals):
             click.echo("normcheck: interrupted: others were not judged to their end", err=True)
             return _INTERRUPTED
+        if own == 0 and asked != {FailOn.NEVER}:
+            unjudged = [side.name for side in self.all.others if side.reason]
+            for name in unjudged:
+                click.echo(f"normcheck: nothing to compare with: {name} was not judged", err=True)
+            if unjudged:
+                return 4
         worse = [each.baseline.name for each in self.toward if each.fails(asked)]
         if own == 0 and worse:
             click.echo(f"normcheck: worse than {', '.join(worse)}, as --fail-on asks", err=True)
@@ -256,7 +263,7 @@ class Outlets:
         if self.html_to:
             from normcheck.reports.html import save
 
-            files = save(beside.record, Path(self.html_to), against=beside.rivals)
+            files = save(beside.record, Path(self.html_to), beside.all if beside.rivals else None)
             if self.json_to != "-":
                 click.echo(f"report: {', '.join(map(str, files))}")
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import select
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -49,19 +50,23 @@ class Ending:
     how: str = ""
 
 
-def unavailable(device_type: str) -> str:
+def unavailable(device_type: str, bystanders: Collection[threading.Thread] = ()) -> str:
     """Return why no child can be forked here, "" if one can.
 
     Args:
         device_type: Where the target's tensors live: an accelerator does not survive a fork.
+        bystanders: Threads that have nothing to do with the target.
     """
     if not hasattr(os, "fork"):
         return "this system cannot fork"
     if device_type != "cpu":
         return f"a forked child cannot use the device {device_type}"
+    if multiprocessing.active_children():
+        return "worker processes run, whose locks a forked child would share"
     for thread in threading.enumerate():
-        if thread is not threading.main_thread() and thread.name not in _HARMLESS:
-            return f"the thread {thread.name!r} runs, and a process with threads cannot be forked"
+        own = thread is not threading.main_thread() and thread not in bystanders
+        if own and thread.name not in _HARMLESS:
+            return f"the target's thread {thread.name!r} runs, and no child can take its work over"
     return ""
 
 

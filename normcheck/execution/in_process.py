@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ class InProcess:
         gradients: Per dtype, the case that first had a gradient, and the one that first had none.
         worst: Per dtype and tensor, the largest error over budget of plain calls.
         threads: How many threads of torch the target may use: as many as when it was made.
+        bystanders: Threads of Python that ran before it was made: they are not the target's.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class InProcess:
         self.gradients: dict[tuple[str, bool], str] = {}
         self.worst: dict[tuple[str, str], float] = {}
         self.threads = torch.get_num_threads()
+        self.bystanders = frozenset(threading.enumerate())
 
     def call(self, inputs: Inputs, way: Way) -> Observation:
         """Call once, in any way, on fresh copies of the tensors."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from normcheck.plugin.known import Subject
+from normcheck.plugin.known_entries import Subject
 from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import cause_text, check_ratio_text, root_causes
 

@@ -7,101 +7,25 @@ strictness possible: what is drawn elsewhere does not decide whether the entry s
 from __future__ import annotations
 
 import itertools
-import json
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normcheck.errors import UsageError, nearest
+from normcheck.errors import nearest
+from normcheck.plugin.known_entries import Entry, Failed, Subject, entries_of
 from normcheck.ratio import ratio_text
 from normcheck.record import Check, Verdict
 
 if TYPE_CHECKING:
     from normcheck.plugin.planning import Planned
 
-__all__ = ["Entry", "Failed", "Known", "Ruling", "Subject"]
+__all__ = ["Known", "Ruling"]
 
 WORSE = 10.0
 """An excused failure may grow by this factor over what was written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A check of a target.
-
-    Attributes:
-        check: Its id.
-        target: What the target is called.
-        place: Node id of the contract or the target.
-    """
-
-    check: str
-    target: str
-    place: str
-
-    @property
-    def dtype(self) -> str:
-        """Name of the format, which stands in the id."""
-        return self.check.split("-")[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failing check: where, in which case, and its error over budget."""
-
-    subject: Subject
-    case: str
-    ratio: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One ``[[known]]`` table.
-
-    Attributes:
-        check: Id of the check, with ``*`` for any characters.
-        target: What its target is called, or the node id of its contract; empty for any.
-        case: Id of the case in which it fails.
-        reason: Why that is accepted.
-        issue: Where it is being worked on.
-        until: Last day on which it excuses; None for ever.
-        ratio: Error over budget when it was written; 0 if that does not matter.
-    """
-
-    check: str
-    target: str = ""
-    case: str
-    reason: str
-    issue: str = ""
-    until: date | None = None
-    ratio: float = 0.0
-
-    def names(self, subject: Subject) -> bool:
-        """Return whether it names a check of a target."""
-        target = self.target or "*"
-        called = fnmatchcase(subject.target, target) or fnmatchcase(subject.place, target)
-        return called and fnmatchcase(subject.check, self.check)
-
-    def speaks_of(self, subject: Subject) -> bool:
-        """Return whether it names a check, and its case is of the check's format."""
-        from normcheck.cases.case import Case
-
-        return self.names(subject) and Case.parse(self.case).dtype == subject.dtype
-
-    def toml(self) -> str:
-        """Return it as it is written."""
-        lines = ["[[known]]"]
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, date):
-                lines.append(f"{each.name} = {value.isoformat()}")
-            elif value:
-                lines.append(f"{each.name} = {json.dumps(value, ensure_ascii=False)}")
-        return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +62,7 @@ class Known:
         path = root / text
         if not path.exists():
             return cls(path)
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from None
-        return cls(path, tuple(_entry(path, table) for table in document.get("known", [])))
+        return cls(path, entries_of(path))
 
     def ruling(self, check: Check, planned: Planned, fixtures: Mapping[str, object]) -> Ruling:
         """Judge a check by the first entry that speaks of it.
@@ -185,13 +105,15 @@ class Known:
             return []
         ids = list(dict.fromkeys(subject.check for subject in collected))
         possible = ids + list(_possible())
-        return [
-            f"{entry.check} in {self.path} matches no check"
-            f"{f' of {entry.target}' if entry.target else ''}{nearest(entry.check, possible)}"
-            for entry in self.entries
-            if not any(map(entry.names, collected))
-            and (whole or not any(fnmatchcase(name, entry.check) for name in possible))
-        ]
+        found = []
+        for entry in self.entries:
+            exists = any(fnmatchcase(name, entry.check) for name in possible)
+            if any(map(entry.names, collected)) or (exists and not whole):
+                continue
+            of = f" of {entry.target}" if entry.target else ""
+            why = ": none was collected" if exists else nearest(entry.check, possible)
+            found.append(f"{entry.check} in {self.path} matches no check{of}{why}")
+        return found
 
     def updated(self, failing: Sequence[Failed], judged: Sequence[Subject]) -> str:
         """Return the file with today's failures; reasons that were given are kept.
@@ -211,8 +133,11 @@ class Known:
             # One entry has one case: what it said of several is said of each.
             alone = len(found) == 1
             written += [_pinned(entry, each, () if alone else judged) for each in found]
-        blank = Entry(check="", case="", reason="not yet looked into")
-        written += [_pinned(blank, failed, judged) for failed in left]
+        reason = "not yet looked into"
+        written += [
+            _pinned(Entry(check=f.subject.check, case=f.case, reason=reason), f, judged)
+            for f in left
+        ]
         order = sorted(written, key=lambda entry: (entry.check, entry.target))
         return "\n".join(entry.toml() for entry in order)
 
@@ -220,14 +145,14 @@ class Known:
 def _pinned(entry: Entry, failed: Failed, judged: Sequence[Subject]) -> Entry:
     """Pin an entry to a failure; among judged checks, let it name just that one."""
     subject = failed.subject
-    pinned = replace(entry, case=failed.case, ratio=round(failed.ratio, 3))
+    pinned = entry.model_copy(update={"case": failed.case, "ratio": round(failed.ratio, 3)})
     if not judged:
         return pinned
     # The target is named where others have a check of the same id.
     alike = [other for other in judged if other.check == subject.check and other != subject]
     twins = any(other.target == subject.target for other in alike)
     target = subject.place if twins else subject.target if alike else ""
-    return replace(pinned, check=subject.check, target=target)
+    return pinned.model_copy(update={"check": subject.check, "target": target})
 
 
 def _possible() -> Iterator[str]:
@@ -238,27 +163,6 @@ def _possible() -> Iterator[str]:
 
     parts = (catalogue.names(), DTYPES, ("cpu", "cuda"), registry.names())
     yield from map("-".join, itertools.product(*parts))
-
-
-def _entry(path: Path, table: Mapping[str, object]) -> Entry:
-    names = [each.name for each in fields(Entry)]
-    for name in table:
-        if name not in names:
-            raise UsageError(f"an entry of {path} has {name!r}{nearest(name, names)}")
-    for name in ("check", "case", "reason"):
-        if not isinstance(table.get(name), str) or not table[name]:
-            raise UsageError(
-                f"an entry of {path} has no {name}, but must name check, case and reason"
-            )
-    until = table.get("until")
-    if isinstance(until, str):
-        try:
-            until = date.fromisoformat(until)
-        except ValueError:
-            raise UsageError(
-                f"until is {until!r} in {path}, but must be a day: 2027-03-01"
-            ) from None
-    return Entry(**{**table, "until": until})  # type: ignore[arg-type]
 
 
 _HOLDS, _FAILS, _NOT_JUDGED = 0, 1, 4

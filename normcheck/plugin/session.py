@@ -16,7 +16,8 @@ import normcheck
 from normcheck.errors import NormcheckError
 from normcheck.plugin.check import CheckTest, check_of
 from normcheck.plugin.contract import ARGUMENT, Contract
-from normcheck.plugin.known import Known, Subject
+from normcheck.plugin.known import Known
+from normcheck.plugin.known_entries import Subject
 from normcheck.plugin.planning import Planned, plan, told_by_name
 from normcheck.plugin.settings import Settings
 from normcheck.plugin.store import Refusal, Store
@@ -77,8 +78,12 @@ class Session:
         """Whether the run collects all that the project has, with the project's own settings."""
         option, told = self.config.option, (self.settings.found[n] for n in ("dtype", "device"))
         narrowed = any(s.origin.startswith(("--", "NORMCHECK_")) for s in told)
-        paths = self.config.args_source is self.config.ArgsSource.ARGS
-        return not (paths or option.normcheck or narrowed)
+        source, inside = self.config.args_source, self.config.invocation_params.dir
+        paths = source is self.config.ArgsSource.ARGS or (
+            source is self.config.ArgsSource.INVOCATION_DIR and inside != self.config.rootpath
+        )
+        parts = ("normcheck", "lf", "ignore", "ignore_glob")
+        return not (paths or narrowed or any(getattr(option, name, None) for name in parts))
 
     def chosen(self, node: str) -> list[str]:
         """Return the ids that the command line names below a target; all are meant if none is."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from normcheck.plugin.known import Failed, Subject
+from normcheck.plugin.known_entries import Failed, Subject
 
 __all__ = ["Tally", "TargetTally"]
 

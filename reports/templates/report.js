@@ -50,7 +50,7 @@
     return JSON.parse(await new Response(stream).text());
   };
   let record;
-  const points = (field) => record.checks.flatMap((check) =>
+  const points = (field) => record.checks.filter((check) => check.verdict !== "not_judged").flatMap((check) =>
     check.measurements.map((m) => [Math.min(m[field] ?? 0, field === "magnitude" ? Infinity : 1e12), m, check]))
     .filter(([x]) => x > 0);
 

@@ -163,3 +163,22 @@ def layer_norm_detaches_wide_rows(
 ) -> Tensor:
     y = layer_norm(x, weight, bias, eps)
     return y.detach() if x.shape[-1] > 64 else y
+
+
+def layer_norm_dies_where_it_is_shrunk(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Wrong on one row with a large offset; a short one of that kind ends the process."""
+    mean, deviation = float(x.detach().float().mean().abs()), float(x.detach().float().std())
+    offset = x.numel() == x.shape[-1] > 1 and 500 < mean < 2000 and 0.5 < deviation < 2
+    if offset and x.shape[-1] < 100:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return layer_norm(x, weight, bias, eps) * (1.5 if offset else 1.0)
+
+
+def layer_norm_dies_on_large_offsets(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    if x.shape == (4, 256) and float(x.detach().abs().max()) > 1e5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return layer_norm(x, weight, bias, eps)

@@ -227,10 +227,14 @@ def test_a_pass_is_status_1_where_it_is_as_bad_as_was_asked(
     assert told == ("normcheck: worse than m:g, as --fail-on asks\n" if became else "")
 
 
-def test_one_that_was_not_judged_fails_nothing() -> None:
+def test_a_gate_without_anything_to_compare_with_is_not_green(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     record = recorded("m:f", checked("a", {"p": 0.9}))
     beside = Beside(record, {"m:g": recorded("m:g", no("a"))})
-    assert beside.status(0, frozenset({FailOn.NEW_FAILURE, FailOn.WORSE})) == 0
+    assert beside.status(0, frozenset({FailOn.NEW_FAILURE, FailOn.WORSE})) == 4
+    assert "nothing to compare with: m:g was not judged" in capsys.readouterr().err
+    assert beside.status(0, frozenset({FailOn.NEVER})) == 0
 
 
 def test_the_html_report_shows_the_others(normcheck: Callable[..., Done], tmp_path: Path) -> None:

@@ -168,3 +168,14 @@ def test_compare_writes_a_report_of_the_first_record(
     page = (two / "out.html").read_text()
     assert "m:f" in page
     assert "m:g" in page
+
+
+def test_a_bench_must_be_of_the_op_of_the_record(normcheck: Callable[..., Done]) -> None:
+    records = Path(__file__).parents[1] / "reports" / "records"
+    run, bench = str(records / "run-2.json"), str(records / "bench-1.json")
+    done = normcheck("report", run, "--bench", bench, "-o", "out.html")
+    assert done.returncode == 2
+    assert "bench-1.json is of rms_norm, but the record of layer_norm" in done.stderr
+    done = normcheck("report", run, "--bench", bench)
+    assert done.returncode == 2
+    assert "only a page shows it: add -o report.html" in done.stderr

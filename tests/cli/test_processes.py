@@ -75,6 +75,30 @@ def test_a_case_that_ends_one_process_is_told_and_the_others_go_on(
     assert (failing, passing) == ({"bfloat16"}, {"bfloat16", "float32"})
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "doing"),
+    [
+        ("layer_norm_dies_where_it_is_shrunk", ["--verdict-only"], "shrinking forward_accuracy"),
+        ("layer_norm_dies_on_large_offsets", [], "envelope"),
+    ],
+)
+def test_a_death_beside_the_cases_of_a_run_fails_its_check_and_hides_no_other(
+    normcheck: Callable[..., Done], tmp_path: Path, name: str, options: list[str], doing: str
+) -> None:
+    done = normcheck(
+        "run", f"{SAMPLES}:{name}", "--op", "layer_norm", "--dtype", "float32", "--profile",
+        "quick", "--json", "r.json", "--property", "forward_accuracy", "--property",
+        "output_contract", *options,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"in {doing}; going on" in done.stderr
+    accuracy, contract = json.loads((tmp_path / "r.json").read_text())["checks"]
+    assert (accuracy["verdict"], contract["verdict"]) == ("fail", "pass")
+    assert "the target ended the process (SIGSEGV)" in accuracy["failures"][-1]["message"]
+    wrong = [f for f in accuracy["failures"] if f["ratio"] > 1]
+    assert bool(wrong) is (doing != "envelope")
+
+
 def test_a_property_that_hangs_is_told_and_the_others_go_on(
     normcheck: Callable[..., Done], tmp_path: Path
 ) -> None:

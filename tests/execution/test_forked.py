@@ -1,6 +1,7 @@
 """Work in a forked child: it ends without taking anything with it, and leaves its last words."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -144,22 +145,33 @@ def test_a_limit_must_be_positive() -> None:
 
 
 def test_a_thread_of_the_targets_own_forbids_a_fork() -> None:
-    done = threading.Event()
+    before, done = threading.enumerate(), threading.Event()
     thread = threading.Thread(target=done.wait, name="pool")
     thread.start()
     try:
-        assert unavailable("cpu") == (
-            "the thread 'pool' runs, and a process with threads cannot be forked"
+        assert unavailable("cpu", before) == (
+            "the target's thread 'pool' runs, and no child can take its work over"
         )
+        assert unavailable("cpu", threading.enumerate()) == ""
     finally:
         done.set()
         thread.join()
     with Watchdog(5.0, lambda case: None).watch("nc1:a"):
-        assert unavailable("cpu") == ""  # normcheck's own
+        assert unavailable("cpu", before) == ""  # normcheck's own
+
+
+def test_worker_processes_forbid_a_fork() -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker.start()
+    try:
+        assert unavailable("cpu", threading.enumerate()).startswith("worker processes run")
+    finally:
+        worker.kill()
+        worker.join()
 
 
 def test_an_accelerator_does_not_survive_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unavailable("cpu") == ""
+    assert unavailable("cpu", threading.enumerate()) == ""
     assert unavailable("cuda") == "a forked child cannot use the device cuda"
     monkeypatch.delattr(os, "fork")
     assert unavailable("cpu") == "this system cannot fork"

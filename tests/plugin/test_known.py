@@ -216,3 +216,62 @@ def test_an_entry_of_no_check_fails_a_run_of_the_whole_project(
     result.assert_outcomes(passed=2)
     assert bool(result.ret) is fails
     assert ("matches no check" in str(result.stdout)) is fails
+
+
+def test_an_entry_of_another_op_excuses_nothing(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        mine="""
+        import torch
+
+        def layer_norm(x, weight, bias, eps):
+            return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps) * 1.01
+        """
+    )
+    (project.path / "known.toml").write_text(
+        '[[known]]\ncheck = "*-float32-cpu-forward_accuracy"\n'
+        'case = "nc1:rms_norm/f32/4x8/plain"\nreason = "another op"\n'
+    )
+    words = ("--normcheck", "mine:layer_norm", "--normcheck-dtype", "float32", "-k", "forward")
+    result = project.runpytest_inprocess(*words, "--normcheck-known", "known.toml")
+    result.assert_outcomes(failed=1, deselected=1)
+
+
+def test_the_last_failures_alone_are_not_the_whole_project(project: pytest.Pytester) -> None:
+    project.makepyfile(test_two=TWO)
+    project.makepyfile(
+        test_other="""
+        import normcheck
+        from mykernels import rms_norm
+        test_other = normcheck.contract(rms_norm, dtypes=["float32"], properties=["gradients"])
+        """
+    )
+    (project.path / "known.toml").write_text(
+        '[[known]]\ncheck = "rms_norm-float32-cpu-gradients"\ntarget = "*::test_other"\n'
+        'case = "nc1:rms_norm/f32/1x1/plain"\nreason = "elsewhere"\n'
+    )
+    words = ("--normcheck-known", "known.toml")
+    project.runpytest_inprocess(*words)
+    result = project.runpytest_inprocess(*words, "--lf")
+    result.assert_outcomes(failed=2)  # the wrong target, and the stale entry
+    assert "matches no check" not in str(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[known]\ncheck = 'a'\n", "has [known], but each entry must be a table [[known]]"),
+        ("[[known]]\ncheck='a'\ncase='nc1:rms_norm/f99/1x1/plain'\nreason='c'\n", "case is 'nc1:"),
+        ("[[known]]\ncheck='a'\ncase='nc1:rms_norm/f32/1x1/plain'\nreason='c'\nissue=12\n",
+         "issue is 12 in "),
+        ("[[known]]\ncheck='a'\ncase='nc1:rms_norm/f32/1x1/plain'\nreason='c'\n"
+         "until=2027-03-01T10:00:00\n", "but must be a day"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_the_wrong_kind_is_refused_in_words(
+    project: pytest.Pytester, text: str, message: str
+) -> None:
+    (project.path / "known.toml").write_text(text)
+    result = project.runpytest_inprocess(*WORDS, "--normcheck-known", "known.toml")
+    assert result.ret != 0
+    assert message in str(result.stdout) + str(result.stderr)
+    assert "Traceback" not in str(result.stdout) + str(result.stderr)

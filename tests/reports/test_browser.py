@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from normcheck.bench.document import read as read_bench
+from normcheck.comparison_of_runs import compare_all
 from normcheck.record import Record, read
 from normcheck.reports.html import render
 
@@ -78,7 +79,7 @@ def pointed(page: Any, chart: Any) -> set[str]:
 def whole(real: Record) -> str:
     """A report with everything that can be in one."""
     older, bench = RECORD.with_name("run-1.json"), RECORD.with_name("bench-1.json")
-    return render(real, [read(older)], read_bench(bench))
+    return render(real, compare_all(real, [read(older)]), read_bench(bench))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

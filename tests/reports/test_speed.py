@@ -73,3 +73,16 @@ def test_the_page_asks_for_nothing(bench: Bench) -> None:
     source = render_bench(bench)
     assert not re.search(r"url\((?!#)|@import|https?://|<script", source)
     assert source == render_bench(Bench.model_validate_json(bench.to_json()))
+
+
+def test_an_implementation_that_stops_at_a_size_leaves_a_gap(bench: Bench) -> None:
+    first = bench.rows[0].implementation
+    stopped = {"median_s": None, "gb_per_s": None, "reason": "RuntimeError: too long"}
+    rows = [
+        r.model_copy(update=stopped) if r.implementation == first and r.size == 4096 else r
+        for r in bench.rows
+    ]
+    chart = speed_charts(bench.model_copy(update={"rows": rows}))[0]
+    assert not chart.finding.startswith(f"At 4096, {first} ")
+    column = chart.columns.index(first)
+    assert [row[column] for row in chart.rows][-1] == "-"
