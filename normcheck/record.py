@@ -271,7 +271,7 @@ def text_of(path: Path) -> str:
         data = path.read_bytes()
         return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or "it is neither text nor compressed text"
+        why = getattr(error, "strerror", None) or "it is neither UTF-8 nor compressed text"
         raise UsageError(f"{path} cannot be read: {why}") from None
 
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from normcheck.comparison_of_runs import is_worse
 from normcheck.ratio import ratio_text
 from normcheck.record import Record, Verdict
+from normcheck.reports import speed_history
+from normcheck.reports.speed_history import SpeedHistory
 from normcheck.reports.text import code, printable, table, verdict_text
 
 __all__ = ["SCHEMA", "History", "Run", "document", "histories", "markdown", "run_of", "text"]
@@ -133,16 +135,16 @@ def _word(verdict: Verdict) -> str:
     return verdict_text(verdict).partition(" ")[2]
 
 
-def text(found: Sequence[History]) -> str:
-    """Return a table for each history."""
+def text(found: Sequence[History], speeds: Sequence[SpeedHistory] = ()) -> str:
+    """Return a table for each history, of runs and of benches."""
     blocks = []
     for history in found:
         lines = table([_columns(history), *_rows(history)], left=(0, 1, 2, *_last(history)))
         blocks.append("\n".join([_title(history), *(f"  {line}" for line in lines)]))
-    return printable("\n\n".join(blocks))
+    return "\n\n".join([*map(printable, blocks), *filter(None, [speed_history.text(speeds)])])
 
 
-def markdown(found: Sequence[History]) -> str:
+def markdown(found: Sequence[History], speeds: Sequence[SpeedHistory] = ()) -> str:
     """Return the same as Markdown."""
     lines: list[str] = []
     for history in found:
@@ -154,12 +156,22 @@ def markdown(found: Sequence[History]) -> str:
             lines.append(f"| {' | '.join(row)} |")
         lines += [f"| {' | '.join(map(_cell, row))} |" for row in _rows(history)]
         lines.append("")
+    for each in speeds:
+        head, *rows = speed_history.rows_of(each)
+        lines += [f"### Speed of {code(each.target)} as {code(each.op)}", ""]
+        lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+        lines.append("")
     return "\n".join(lines)
 
 
-def document(found: Sequence[History]) -> str:
+def document(found: Sequence[History], speeds: Sequence[SpeedHistory] = ()) -> str:
     """Return the same as JSON, of schema `SCHEMA`."""
-    content = {"schema": SCHEMA, "histories": [asdict(history) for history in found]}
+    content = {
+        "schema": SCHEMA,
+        "histories": [asdict(history) for history in found],
+        "speeds": [asdict(history) for history in speeds],
+    }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 

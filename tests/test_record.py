@@ -53,5 +53,5 @@ def test_a_compressed_record_is_read_and_what_is_no_text_is_told(tmp_path: Path)
     assert read(place) == read(RECORDS / "run-2.json")
     for broken in (gzip.compress(plain)[:99], b"\xff\xfe\x00"):
         place.write_bytes(broken)
-        with pytest.raises(UsageError, match="neither text nor compressed text"):
+        with pytest.raises(UsageError, match="neither UTF-8 nor compressed text"):
             read(place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from normcheck.errors import NothingToRunError, UsageError
 
 if TYPE_CHECKING:
     from normcheck.reports.history import Run
+    from normcheck.reports.speed_history import SpeedRun
 
 __all__ = ["command"]
 
@@ -24,20 +24,23 @@ __all__ = ["command"]
     help="FILE.md or FILE.json; else a table is printed.",
 )  # fmt: skip
 def command(folder: Path, output: Path | None) -> int:
-    """List the records under DIR by target and op, the oldest first, and what changed."""
+    """List the records and benches under DIR by target, the oldest first, and what changed."""
     from normcheck.reports import history
+    from normcheck.reports.speed_history import speed_histories
 
     if not folder.is_dir():
         raise UsageError(f"DIR is {folder}, but must be a folder of run records")
     if output is not None:
         place_to_write(output, (".md", ".json"))
-    found = history.histories(_runs(folder))
-    if not found:
+    records, benches = _read(folder)
+    found, speeds = history.histories(records), speed_histories(benches)
+    if not found and not speeds:
         raise NothingToRunError(f"{folder} holds no run record: none of its *.json files is one")
     if output is None:
-        click.echo(history.text(found))
+        click.echo(history.text(found, speeds))
         return 0
-    page = history.markdown(found) if output.suffix == ".md" else history.document(found) + "\n"
+    as_page = history.markdown if output.suffix == ".md" else history.document
+    page = as_page(found, speeds).rstrip("\n") + "\n"
     output.write_text(page, encoding="utf-8")
     runs = sum(len(each.runs) for each in found)
     counts = [_counted(runs, "run"), _counted(len(found), "target")]
@@ -49,16 +52,23 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _runs(folder: Path) -> Iterator[Run]:
-    """Yield what the records of a folder say; other JSON is told and left out."""
+def _read(folder: Path) -> tuple[list[Run], list[SpeedRun]]:
+    """Return what the records and the benches of a folder say; other JSON is told and left out."""
+    from normcheck.bench import document
     from normcheck.record import read
     from normcheck.reports.history import run_of
+    from normcheck.reports.speed_history import speed_of
 
-    for path in sorted(folder.rglob("*.json")):
+    runs, speeds = [], []
+    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.json.gz")]):
+        name = str(path.relative_to(folder))
         try:
-            record = read(path)
-        except (UsageError, UnicodeDecodeError) as error:
-            why = str(error) if isinstance(error, UsageError) else f"{path} is not UTF-8"
-            click.echo(f"normcheck: left out: {why}", err=True)
+            runs.append(run_of(name, read(path)))
             continue
-        yield run_of(str(path.relative_to(folder)), record)
+        except UsageError as error:
+            why = str(error)
+        try:
+            speeds.append(speed_of(name, document.read(path)))
+        except UsageError:
+            click.echo(f"normcheck: left out: {why}", err=True)
+    return runs, speeds

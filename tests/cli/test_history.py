@@ -120,7 +120,8 @@ def test_history_prints_a_table_and_tells_what_it_left_out(
     assert rows[1].split()[2:8] == ["✗", "FAIL", f">1000{TIMES}", f"24{TIMES}", "88", "19.8"]
     assert rows[1].endswith("my_norm.py sha256:a10d0a415e2dc02f")
     assert done.stderr.splitlines() == [
-        "normcheck: left out: runs/latin.json is not UTF-8",
+        "normcheck: left out: runs/latin.json cannot be read: "
+        "it is neither UTF-8 nor compressed text",
         "normcheck: left out: runs/package.json is not a run record of schema normcheck/run/2: "
         "verdict: Field required",
     ]
@@ -186,3 +187,31 @@ def test_a_dtype_that_was_not_tried_is_empty_and_one_that_was_not_judged_is_not(
 def test_history_imports_no_torch(normcheck: Callable[..., Done], folder: Path) -> None:
     (folder / "torch.py").write_text("raise RuntimeError('torch was imported')\n")
     assert normcheck("history", "runs").returncode == 0
+
+
+def test_benches_stand_beside_the_runs_and_what_became_slower_is_marked(
+    normcheck: Callable[..., Done], tmp_path: Path
+) -> None:
+    bench = json.loads((RECORDS / "bench-1.json").read_text())
+    own = [row for row in bench["rows"] if row["implementation"] == bench["target"]]
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for day, factor in ((1, 1.0), (2, 0.9), (3, 0.5)):
+        for row in own:
+            row["share_of_copy"] *= factor
+        bench["started_at"] = f"2026-11-0{day}T00:00:00+00:00"
+        (folder / f"{day}.json").write_text(json.dumps(bench))
+    done = normcheck("history", "runs")
+    assert done.returncode == 0
+    title, head, *rows = done.stdout.splitlines()
+    assert title.startswith(f"{bench['target']} as rms_norm: speed")
+    assert "bfloat16 forward" in head
+    assert [" of a copy" in row for row in rows] == [False, False, True]
+    document = (
+        json.loads((tmp_path / "h.json").read_text())
+        if (normcheck("history", "runs", "-o", "h.json").returncode == 0)
+        else {}
+    )
+    (speeds,) = document["speeds"]
+    largest = {f"{r['dtype']} {r['direction']}": r["gb_per_s"] for r in own if r["size"] == 4096}
+    assert speeds["runs"][0]["gb_per_s"] == largest
