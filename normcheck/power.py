@@ -85,6 +85,10 @@ def mutants_of(plan: Plan) -> tuple[list[Mutant], list[NotExercised]]:
     for mode in catalogue.of_op(plan.adapter.op.name):
         if _lane(mode, plan) not in plan.here:
             continue
+        if mode.caught_by not in plan.properties:
+            reason = f"caught by {mode.caught_by}, which this run leaves out"
+            without.append(NotExercised(name=mode.name, reason=reason))
+            continue
         missing = [p for p in mode.policies if not _declared(p, declared)]
         if missing:
             reason = f"claimed only with --policy {', '.join(missing)}"
@@ -121,7 +125,7 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     """Judge the op's failure modes on the cases of a run.
 
     Each is judged on the cases of the dtype in which it shows, by the property that must catch it,
-    where the run has that property, until it is caught; what is left is tried by all properties.
+    until it is caught; what is left is tried by all properties of the run.
 
     Args:
         plan: The run.
@@ -131,12 +135,11 @@ def power_of(plan: Plan, cases: Sequence[Case]) -> Power:
     mutants, without = mutants_of(plan)
     lanes = {d: [case for case in cases if case.dtype == d] for d in plan.here}
     for mutant in mutants:
-        if mutant.mode.caught_by in plan.properties:
-            # What shows in another format or a deeper profile seldom shows here: a few cases tell.
-            mode = mutant.mode
-            here = mode.dtype in plan.dtypes and not _is_deeper(mode.profile, plan.profile)
-            met = lanes[_lane(mode, plan)]
-            _tried(mutant, met if here else met[:_TRIED_ELSEWHERE], [registry.find(mode.caught_by)])
+        # What shows in another format or a deeper profile seldom shows here: a few cases tell.
+        mode = mutant.mode
+        here = mode.dtype in plan.dtypes and not _is_deeper(mode.profile, plan.profile)
+        met = lanes[_lane(mode, plan)]
+        _tried(mutant, met if here else met[:_TRIED_ELSEWHERE], [registry.find(mode.caught_by)])
     missed = []
     for mutant in mutants:
         if mutant.caught is None and mutant.mode.dtype not in plan.dtypes:
