@@ -13,6 +13,7 @@ from normcheck.record import Check, Record, Verdict
 from normcheck.reports.text import cause_text, check_ratio_text, root_causes
 
 if TYPE_CHECKING:
+    from normcheck.cases.case import Case
     from normcheck.plugin.planning import Planned
     from normcheck.plugin.session import Session
 
@@ -57,8 +58,8 @@ class CheckTest:
     def judge(self, fixtures: Mapping[str, object], variant: str = "") -> None:
         """Pass, fail or skip; the dtype is judged when its first check is asked for."""
         self._says(Verdict.NOT_JUDGED)
-        if self.session.config.option.normcheck_case:
-            self._replay(self.session.config.option.normcheck_case, fixtures)
+        if self.session.case is not None:
+            self._replay(self.session.case, fixtures)
             return
         record = self.session.record(self.planned, self.dtype, fixtures, variant)
         if not isinstance(record, Record):
@@ -79,14 +80,13 @@ class CheckTest:
         if check.verdict is Verdict.NOT_JUDGED:
             pytest.skip(f"not judged: {check.reason}")
 
-    def _replay(self, text: str, fixtures: Mapping[str, object]) -> None:
+    def _replay(self, case: Case, fixtures: Mapping[str, object]) -> None:
         """Judge one case alone."""
-        from normcheck.cases.case import Case
         from normcheck.replay import replay
 
-        case, plan = Case.parse(text), self.planned.plan
+        plan = self.planned.plan
         if (case.op, case.dtype) != (plan.adapter.op.name, self.dtype):
-            pytest.skip(f"not judged: {text} is of {case.op} in {case.dtype}")
+            pytest.skip(f"not judged: {case.id} is of {case.op} in {case.dtype}")
         adapter = self.planned.filled(fixtures)
         answer = replay(replace(plan, adapter=adapter, properties=(self.prop,)), case)
         if answer.status == 4:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import normcheck
+from normcheck.cases.case import Case
 from normcheck.errors import NormcheckError
 from normcheck.plugin.check import CheckTest, check_of
 from normcheck.plugin.contract import ARGUMENT, Contract
@@ -39,6 +40,7 @@ class Session:
         settings: What the run was told.
         store: What has been judged.
         known: Failures that are expected.
+        case: The one case to judge, if one was asked for.
         fresh: The seed of profiles that take a new one: the same in all workers.
         planned: Every contract that was collected.
         selected: Per key, the properties that were not deselected.
@@ -53,6 +55,7 @@ class Session:
     settings: Settings
     store: Store
     known: Known
+    case: Case | None = None
     fresh: int = 0
     planned: list[Planned] = field(default_factory=list)
     selected: dict[str, list[str]] = field(default_factory=dict)
@@ -234,13 +237,14 @@ def session_of(config: pytest.Config) -> Session:
     """Return the session of a pytest run, made when it is first asked for.
 
     Raises:
-        UsageError: A setting, or the file of known failures, means nothing.
+        UsageError: A setting, the case, or the file of known failures, means nothing.
     """
     found = config.stash.get(SESSION, None)
     if found is None:
         settings = Settings.of(config)
         known = Known.read(settings["known"], config.rootpath)
-        found = Session(config, settings, Store(), known)
+        alone = config.option.normcheck_case
+        found = Session(config, settings, Store(), known, Case.parse(alone) if alone else None)
         found.share()
         found.fresh = int(found.shared.get("seed", secrets.randbelow(2**31)))
         config.stash[SESSION] = found

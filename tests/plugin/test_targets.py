@@ -122,6 +122,15 @@ def test_one_case_is_judged_alone(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*gradients  violated*"])
 
 
+def test_a_case_that_means_nothing_ends_the_run_before_its_tests(
+    project: pytest.Pytester,
+) -> None:
+    words = ("--normcheck", "mykernels:rms_norm", "--normcheck-case")
+    result = project.runpytest_inprocess(*words, "nc1:rms_norm/fp32/1x1/plain")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: dtype of case is 'fp32', but must be one of f16, *"])
+
+
 def test_junit_gets_texts(project: pytest.Pytester) -> None:
     project.runpytest_inprocess("--normcheck", "mykernels:rms_norm", "--junitxml=j.xml")
     written = (project.path / "j.xml").read_text()
