@@ -50,7 +50,9 @@ def test_a_deeper_corpus_holds_the_shallower_one_in_its_order(name: str) -> None
 @pytest.mark.parametrize("dtype", DTYPES.values())
 @ops
 def test_quick_and_standard_cases_all_materialise(name: str, dtype: str) -> None:
-    for case in corpus_of(name, 2, dtype):
+    """Those of standard in one dtype, by turns: the larger shapes are alike in all."""
+    turn = list(DTYPES.values())[catalogue.names().index(name) % len(DTYPES)]
+    for case in corpus_of(name, 2 if dtype == turn else 1, dtype):
         inputs = materialise(case)
         assert inputs.tensors["x"].shape == case.shape
         assert {dy.shape for dy in inputs.dy.values()} == {case.shape}

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fresh_process import Done, run_python
+
 SAMPLES = Path(__file__).with_name("samples.py")
 PLAIN = (
     "forward_accuracy", "gradients", "output_contract", "inputs_unchanged", "nonfinite_containment",
     "forward_determinism",
 )  # fmt: skip
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
 def normcheck(tmp_path: Path) -> Callable[..., Done]:
     def run(*arguments: str, **variables: str) -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "normcheck", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, **variables},
-            timeout=120,
-        )
+        return run_python(["-m", "normcheck", *arguments], tmp_path, os.environ | variables)
 
     return run
 

@@ -18,8 +18,9 @@ from normcheck.cli.run import Beside, _others
 from normcheck.comparison_of_runs import FailOn
 from normcheck.errors import UsageError
 from normcheck.record import Verdict, read
+from tests.fresh_process import Done
 
-from .conftest import SAMPLES, Done
+from .conftest import SAMPLES
 from .test_compare_records import TIMES, checked, no, recorded
 
 QUICK = (

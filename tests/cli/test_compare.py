@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from normcheck.record import Verdict
+from tests.fresh_process import Done
 
-from .conftest import Done
 from .test_compare_records import TIMES, checked, no, recorded
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from normcheck.record import Record, Verdict
 from normcheck.reports.history import histories, run_of
+from tests.fresh_process import Done
 
-from .conftest import Done
 from .test_compare_records import BASE, RECORDS, TIMES, checked, no, recorded
 
 

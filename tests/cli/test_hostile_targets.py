@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import SAMPLES, Done
+from tests.fresh_process import Done
+
+from .conftest import SAMPLES
 
 Judge = Callable[..., tuple[Done, dict[str, Any]]]
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import SAMPLES, Done
+from tests.fresh_process import Done
+
+from .conftest import SAMPLES
 
 Judge = Callable[..., tuple[Done, dict[str, Any]]]
 EPS_CASE = "nc1:layer_norm/f32/1x2/plain/eps=1.0"

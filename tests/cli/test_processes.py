@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from normcheck.config import DTYPES, parts, profile
+from tests.fresh_process import Done
 
-from .conftest import PLAIN, SAMPLES, Done
+from .conftest import PLAIN, SAMPLES
 
 PROPERTIES = [word for prop in PLAIN for word in ("--property", prop)]
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from normcheck.record import Record
+from tests.fresh_process import Done
 
-from .conftest import SAMPLES, Done
+from .conftest import SAMPLES
 
 Judge = Callable[..., tuple[Done, dict[str, Any]]]
 

@@ -36,8 +36,11 @@ class Honest:
         dtypes = "" if self.dtypes == DTYPES else f"-{'-'.join(self.dtypes)}"
         return self.place.rpartition("/")[2].rpartition(":")[0] + f":{self.name}{dtypes}"
 
-    def run(self, profile: str = "quick", dtypes: tuple[str, ...] = ()) -> Record:
-        properties = tuple(name for name in registry.names() if name not in self.without)
+    def run(
+        self, profile: str = "quick", dtypes: tuple[str, ...] = (), only: tuple[str, ...] = ()
+    ) -> Record:
+        asked = only or registry.names()
+        properties = tuple(name for name in asked if name not in self.without)
         return normcheck.run(
             f"{self.place}{self.name}",
             op=self.op,

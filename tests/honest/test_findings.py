@@ -3,12 +3,12 @@
 import math
 import os
 import re
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+
+from tests.fresh_process import run_python
 
 FINDINGS = Path(__file__).parents[2] / "docs" / "findings"
 PAGE = FINDINGS.with_suffix(".md")
@@ -52,13 +52,11 @@ def printed(output: str, name: str) -> float:
 
 
 @scripts
-def test_a_reproducer_still_prints_a_wrong_value(script: Path) -> None:
+def test_a_reproducer_still_prints_a_wrong_value(script: Path, tmp_path: Path) -> None:
     for package in imported(script):
         skip_unless_recorded(package)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=120
-    )
+    done = run_python([str(script)], tmp_path, environment)
     # The last line of a script asserts that the error exceeds its bound.
     assert done.returncode == 0, done.stderr
     computed, exact = printed(done.stdout, "computed"), printed(done.stdout, "exact")

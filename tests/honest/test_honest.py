@@ -40,16 +40,18 @@ def assert_passes(honest: Honest, profile: str = "quick", dtypes: tuple[str, ...
     assert [check.id for check in passing if check.worst_ratio > 1.0] == []
 
 
+def by_turns(honest: Honest, everyone: list[Honest]) -> tuple[str]:
+    return (honest.dtypes[everyone.index(honest) % len(honest.dtypes)],)
+
+
 def by_id(found: list[Honest]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("honest", found, ids=[honest.id for honest in found])
 
 
 @by_id(LAYER + RMS + RESIDUAL + OTHERS + NEW_OPS)
 def test_an_honest_implementation_passes(honest: Honest) -> None:
-    """Each in two of its formats, by turns; `make honest` has all of them in all, in standard."""
-    everyone = LAYER + RMS + RESIDUAL + OTHERS + NEW_OPS
-    odd = everyone.index(honest) % 2
-    assert_passes(honest, dtypes=honest.dtypes[odd::2])
+    """Each in one of its formats, by turns; `make honest` has all of them in all, in standard."""
+    assert_passes(honest, dtypes=by_turns(honest, LAYER + RMS + RESIDUAL + OTHERS + NEW_OPS))
 
 
 @pytest.mark.slow
@@ -64,7 +66,7 @@ def test_an_honest_implementation_passes_in_standard_too(honest: Honest, dtype: 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_norm_of_transformers_passes(honest: Honest) -> None:
     pytest.importorskip("transformers")
-    assert_passes(honest)
+    assert_passes(honest, dtypes=by_turns(honest, TRANSFORMERS))
 
 
 def test_a_numpy_function_passes_and_is_listed_where_numpy_has_no_format() -> None:
@@ -84,8 +86,12 @@ def test_onnx_runtime_passes() -> None:
 @pytest.mark.slow
 @by_id(JAX)
 def test_a_jax_function_passes(honest: Honest) -> None:
+    """XLA compiles every shape: one function by all properties, the others by two."""
     pytest.importorskip("flax" if "flax" in honest.name else "jax")
-    assert_passes(honest)
+    only = () if honest == JAX[0] else ("forward_accuracy", "gradients")
+    record = honest.run(only=only)
+    assert failing(record) == []
+    assert record.verdict is Verdict.PASS
 
 
 def smallest_failure(check: Check) -> str:
@@ -96,7 +102,8 @@ def smallest_failure(check: Check) -> str:
 @by_id(FLUSHED)
 def test_a_jax_function_fails_only_where_xla_flushes_subnormal_numbers(honest: Honest) -> None:
     pytest.importorskip("flax" if "flax" in honest.name else "jax")
-    wrong = [check for check in honest.run().checks if check.verdict is Verdict.FAIL]
+    record = honest.run(only=("forward_accuracy", "gradients"))
+    wrong = [check for check in record.checks if check.verdict is Verdict.FAIL]
     assert wrong
     assert all("/subnormal" in smallest_failure(check) for check in wrong)
 
@@ -110,6 +117,7 @@ def test_the_default_variance_of_flax_fails_at_a_large_mean() -> None:
         dtypes=("float32",),
         profile="quick",
         properties=("forward_accuracy",),
+        fail_fast=True,
         verdict_only=True,
     )
     (check,) = record.checks

@@ -1,5 +1,6 @@
 """vmap: wrong batching rules are found, right ones and refusals are not."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from normcheck.properties.property import Status
+from tests.fresh_process import run_python
 from tests.properties.one_case import judged
 
 HONEST = Path(__file__).parent.parent / "honest"
@@ -176,3 +178,21 @@ def test_a_function_without_a_rule_is_no_fault() -> None:
     outcome = judged("vmap", f"{IMPLEMENTATIONS}layer_norm_welford", case)
     assert outcome.status is Status.UNSUPPORTED
     assert "under torch.func.vmap, batched along the first dimension" in outcome.reason
+
+
+QUICK = """
+import sys
+
+import normcheck
+
+record = normcheck.run("torch.nn.functional:rms_norm", dtypes=["float32"], profile="quick",
+                       properties=["vmap"], verdict_only=True)
+print(record.checks[0].verdict.value, "torch._dynamo" in sys.modules)
+"""
+
+
+def test_the_quick_profile_does_not_load_torchs_compiler(tmp_path: Path) -> None:
+    """Two of its eight seconds."""
+    script = tmp_path / "quick.py"
+    script.write_text(QUICK)
+    assert run_python([f"{script}"], tmp_path, os.environ).stdout == "pass False\n"
