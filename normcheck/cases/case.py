@@ -108,7 +108,7 @@ class Case:
         catalogue.find(op)
         if dtype not in DTYPES:
             raise UsageError(
-                f"dtype of case is {dtype!r}, but must be one of {', '.join(DTYPES)}"
+                f"dtype of case is {dtype!r}, but must be a short name{nearest(dtype, DTYPES)}"
             )
         if not re.fullmatch(r"\d+(x\d+)*", size):
             raise UsageError(f"shape of case is {size!r}, but must be sizes joined by x, as 4x4097")

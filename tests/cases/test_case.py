@@ -86,11 +86,11 @@ def test_an_id_can_say_everything() -> None:
         ),
         (
             "nc1:layer_norm/bfloat16/4x4/plain",
-            "dtype of case is 'bfloat16', but must be one of f16, bf16, f32, f64",
+            "dtype of case is 'bfloat16', but must be a short name; did you mean bf16?",
         ),
         (
             "nc1:layer_norm/int8/4x4/plain",
-            "dtype of case is 'int8', but must be one of f16, bf16, f32, f64",
+            "dtype of case is 'int8', but must be a short name; valid: f16, bf16, f32, f64",
         ),
         (
             "nc1:layer_norm/bf16/4,4/plain",

@@ -79,13 +79,12 @@ def test_a_declared_rounding_policy_is_the_only_one_tried() -> None:
     llama = "normcheck.properties.failure_modes.rms_norm:low_precision"
     for policy, verdict in (("rounding=fused", Verdict.PASS), ("eps=outside", Verdict.FAIL)):
         record = normcheck.run(
-            rms_norm, dtypes=["bfloat16"], profile="quick", policies=[policy], verdict_only=True
-        )
+            rms_norm, dtypes=["bfloat16"], profile="quick", policies=[policy],
+            fail_fast=verdict is Verdict.FAIL, verdict_only=True,
+        )  # fmt: skip
         assert record.verdict is verdict
-    assert (
-        normcheck.run(llama, op="rms_norm", profile="quick", verdict_only=True).verdict
-        is Verdict.FAIL
-    )
+    record = normcheck.run(llama, op="rms_norm", profile="quick", fail_fast=True, verdict_only=True)
+    assert record.verdict is Verdict.FAIL
 
 
 def test_a_target_without_gradients_passes_and_says_what_was_not_judged() -> None:
@@ -119,7 +118,10 @@ def test_a_target_without_eps_is_judged_at_a_declared_one() -> None:
         return rms_norm(x, weight, 1e-3)
 
     for fixed, verdict in (({}, Verdict.FAIL), ({"eps": 1e-3}, Verdict.PASS)):
-        record = normcheck.run(own, op="rms_norm", profile="quick", fixed=fixed, verdict_only=True)
+        record = normcheck.run(
+            own, op="rms_norm", dtypes=["float32"], profile="quick", fixed=fixed,
+            fail_fast=verdict is Verdict.FAIL, verdict_only=True,
+        )  # fmt: skip
         assert record.verdict is verdict
         assert "eps" in record.binding
 
