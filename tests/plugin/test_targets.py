@@ -128,7 +128,8 @@ def test_a_case_that_means_nothing_ends_the_run_before_its_tests(
     words = ("--normcheck", "mykernels:rms_norm", "--normcheck-case")
     result = project.runpytest_inprocess(*words, "nc1:rms_norm/fp32/1x1/plain")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: dtype of case is 'fp32', but must be a short name; did you mean f32?"])
+    said = "ERROR: dtype of case is 'fp32', but must be a short name; did you mean f32?"
+    result.stderr.fnmatch_lines([said])
 
 
 def test_junit_gets_texts(project: pytest.Pytester) -> None:
