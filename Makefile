@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Spinning threads slow a busy machine down thirtyfold.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint bench power honest peers survey schema clean
+.PHONY: demo test lint bench power honest peers kernels survey schema clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/normcheck demo
@@ -35,6 +35,12 @@ honest: $(VENV)/.dev
 
 peers: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/peers/write_table.py
+
+# Our kernels by all properties in standard, in Triton's interpreter: an hour.
+kernels: $(VENV)/.dev
+	for op in layer_norm rms_norm add_layer_norm add_rms_norm l2_norm qk_norm; do \
+	  $(BIN)/normcheck run tests/kernels/interpreted.py:$$op --op $$op --dtype float16,bfloat16,float32,float64 --verdict-only || exit 1; \
+	done
 
 survey: $(VENV)/.dev
 	$(BIN)/normcheck survey -o build/survey --resume

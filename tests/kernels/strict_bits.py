@@ -1,0 +1,105 @@
+"""Compare mode "strict" with its model, bit for bit, and print how many cases differ.
+
+Run as a script: Triton decides when it is imported whether it interprets.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import cycle, product
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.kernels import interpreted  # isort: skip  # before torch can import Triton
+
+import torch
+from torch import Tensor
+
+from tests.kernels import strict_model
+from tests.kernels.strict_model import Norm
+
+SHAPES = [
+    (1, 1), (1, 2), (2, 1), (3, 3), (5, 7), (2, 31), (4, 32), (3, 33), (7, 64), (2, 100), (9, 127),
+    (1, 128), (3, 129), (2, 257), (20, 8), (600, 2), (33, 5), (2, 1000), (1, 1023), (1, 4097),
+    (300, 48), (1100, 4), (1, 8193), (2, 5000),
+]  # fmt: skip
+# The trees of most lengths are in short rows.
+SHAPES += [(1 + 7 * place % 9, 1 + 37 * place % 131) for place in range(180)]
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
+KINDS: dict[str, dict[str, Any]] = {
+    "rms_norm": {"kind": "rms", "weight": True},
+    "layer_norm": {"kind": "layer", "weight": True, "bias": True},
+    "l2_norm": {"kind": "l2"},
+    "add_rms_norm": {"kind": "rms", "weight": True, "residual": True},
+    "add_layer_norm": {"kind": "layer", "weight": True, "bias": True, "residual": True},
+}
+VARIANTS = [{}, {"one_plus": True}, {"cast": True}]
+
+
+def values(rows: int, columns: int, dtype: torch.dtype, scale: float, seed: int) -> Tensor:
+    bell = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
+    # A large mean, an outlier, and numbers below the smallest normal one.
+    bell[::3] += 30 * scale
+    bell[::5, 0] *= 1e3
+    bell[1::4] *= 1e-20
+    return bell.to(dtype)
+
+
+def differs(op: str, shape: tuple[int, int], dtype: torch.dtype, variant: dict[str, bool]) -> bool:
+    made, (rows, columns) = KINDS[op], shape
+    seed = rows * 131 + columns
+    given = {"x": values(rows, columns, dtype, 1.0, seed)}
+    if made.get("residual"):
+        given["residual"] = values(rows, columns, dtype, 0.5, seed + 1)
+    for name in ("weight", "bias"):
+        if made.get(name):
+            given[name] = values(1, columns, dtype, 1.0, seed)[0]
+    norm = Norm(made["kind"], 1e-12 if made["kind"] == "l2" else 1e-5, **variant)
+    options: dict[str, Any] = {}
+    if made["kind"] != "l2":
+        options["zero_centered"] = norm.one_plus
+        options["rounding"] = "cast_then_scale" if norm.cast else "fused"
+    leaves = {name: each.clone().requires_grad_() for name, each in given.items()}
+    found = getattr(interpreted, op)(**leaves, eps=norm.eps, mode="strict", **options)
+    outputs = found if isinstance(found, tuple) else (found,)
+    y, total, mean, root = strict_model.forward(norm, **given)
+    expected = [y, total][: len(outputs)]
+    dy = [values(rows, columns, dtype, 1.0, seed + 2 + place) for place in range(len(outputs))]
+    gradients = torch.autograd.grad(outputs, list(leaves.values()), dy)
+    dx, dweight, dbias = strict_model.backward(
+        norm, dy[0], total, given.get("weight"), mean, root, dy[1] if len(dy) > 1 else None
+    )
+    sums = {"weight": dweight, "bias": dbias}
+    expected += [torch.from_numpy(sums[n]).to(dtype) if n in sums else dx for n in leaves]
+    pairs = zip([*outputs, *gradients], expected, strict=True)
+    return not all(same_bits(computed, model) for computed, model in pairs)
+
+
+def same_bits(computed: Tensor, model: Tensor) -> bool:
+    """Whether all numbers are the same; a NaN has no sign that matters.
+
+    Nor has a zero here: NumPy's sum, which the interpreter takes, is +0 for -0 and -0.
+    """
+    same = (computed == model) | (computed.isnan() & model.isnan())
+    return computed.dtype == model.dtype and bool(same.all())
+
+
+def main() -> None:
+    """Print {op: {dtype: [cases, ids of those that differ]}}."""
+    found: dict[str, dict[str, tuple[int, list[str]]]] = {}
+    for op, dtype in product(sys.argv[1:] or KINDS, DTYPES):
+        variants = VARIANTS if op != "l2_norm" else VARIANTS[:1]
+        wrong = [
+            f"{shape} {variant}"
+            for shape, variant in zip(SHAPES, cycle(variants))
+            if differs(op, shape, DTYPES[dtype], variant)
+        ]
+        found.setdefault(op, {})[dtype] = (len(SHAPES), wrong)
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

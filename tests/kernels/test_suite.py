@@ -1,0 +1,76 @@
+"""Our kernels are targets like any: the suite judges them, in Triton's interpreter."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from normcheck.kernels.add_rms_norm import add_rms_norm
+from normcheck.kernels.l2_norm import l2_norm
+from normcheck.kernels.layer_norm import layer_norm
+from normcheck.kernels.rms_norm import rms_norm
+from tests.fresh_process import run_python
+
+TARGETS = Path(__file__).with_name("interpreted.py")
+# Each in one format, by turns; `make kernels` judges all of them in all, in standard.
+TURNS = [
+    ("rms_norm", "rms_norm", "bfloat16", ()),
+    ("layer_norm", "layer_norm", "float16", ()),
+    ("add_rms_norm", "add_rms_norm", "float32", ()),
+    ("add_layer_norm", "add_layer_norm", "bfloat16", ()),
+    ("l2_norm", "l2_norm", "float64", ()),
+    ("qk_norm", "qk_norm", "bfloat16", ()),
+    ("strict_layer_norm", "layer_norm", "float32", ()),
+    ("rms_norm_cast_then_scale", "rms_norm", "bfloat16", ("rounding=cast_then_scale",)),
+    ("rms_norm_zero_centered", "rms_norm", "bfloat16", ("weight=one_plus",)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "op", "dtype", "policies"), TURNS, ids=[name for name, *_ in TURNS]
+)
+def test_a_kernel_passes(
+    name: str, op: str, dtype: str, policies: tuple[str, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip("triton")
+    declared = [word for policy in policies for word in ("--policy", policy)]
+    words = ["--op", op, "--dtype", dtype, "--profile", "quick", "--verdict-only", *declared]
+    done = run_python(["-m", "normcheck", "run", f"{TARGETS}:{name}", *words], tmp_path, os.environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 fail " in done.stdout
+
+
+def test_without_a_gpu_torchs_operators_answer() -> None:
+    x = torch.randn(3, 8, dtype=torch.bfloat16, requires_grad=True)
+    weight, bias = torch.randn(8, dtype=torch.bfloat16), torch.randn(8, dtype=torch.bfloat16)
+    exact = torch.nn.functional.layer_norm(x.double(), (8,), weight.double(), bias.double())
+    y = layer_norm(x, None, weight, bias)
+    torch.testing.assert_close(y.double(), exact, rtol=2**-8, atol=1e-6)
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert dx.dtype == torch.bfloat16
+    y, total = add_rms_norm(x.detach(), x.detach(), zero_centered=True, weight=weight)
+    assert torch.equal(total, 2 * x.detach())
+    exact = torch.nn.functional.rms_norm(total.double(), (8,), weight.double() + 1, 1e-6)
+    torch.testing.assert_close(y.double(), exact, rtol=2**-8, atol=1e-6)
+    assert torch.equal(l2_norm(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "exact"}, "mode is 'exact', but must be fast or strict"),
+        ({"rounding": "none"}, "rounding is 'none', but must be fused or cast_then_scale"),
+        ({"normalized_shape": (5,)}, r"x is \(3, 8\), but must end with normalized_shape \(5,\)"),
+        ({"weight": torch.ones(7)}, r"weight is \(7,\), but must be \(8,\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rms_norm(torch.ones(3, 8), **arguments)  # type: ignore[arg-type]
+
+
+def test_integers_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"x is torch\.int64, but must be floating point"):
+        rms_norm(torch.ones(3, 8, dtype=torch.int64))
