@@ -1,6 +1,7 @@
 """Our kernels are targets like any: the suite judges them, in Triton's interpreter."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_a_kernel_passes(
     done = run_python(["-m", "normcheck", "run", f"{TARGETS}:{name}", *words], tmp_path, os.environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 fail " in done.stdout
+
+
+def test_the_page_runs() -> None:
+    page = (TARGETS.parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, torch.Tensor] = {}
+    exec(compile(program, "kernels.md", "exec"), found)
+    x = found["x"]
+    assert torch.equal(found["residual"], 2 * x)
+    exact = torch.nn.functional.rms_norm(2 * x.double(), (256,), eps=1e-6)
+    torch.testing.assert_close(found["y"].double(), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_gpu_torchs_operators_answer() -> None:
