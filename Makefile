@@ -36,8 +36,9 @@ honest: $(VENV)/.dev
 peers: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/peers/write_table.py
 
-# Our kernels by all properties in standard, in Triton's interpreter: an hour.
+# Our kernels by all properties in standard, in Triton's interpreter: hours.
 kernels: $(VENV)/.dev
+	$(BIN)/python tests/kernels/strict_bits.py 204
 	for op in layer_norm rms_norm add_layer_norm add_rms_norm l2_norm qk_norm; do \
 	  $(BIN)/normcheck run tests/kernels/interpreted.py:$$op --op $$op --dtype float16,bfloat16,float32,float64 --verdict-only || exit 1; \
 	done

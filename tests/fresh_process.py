@@ -19,7 +19,7 @@ from pathlib import Path
 __all__ = ["Done", "run_python"]
 
 Done = subprocess.CompletedProcess[str]
-_SECONDS = 120
+_SECONDS = 300
 # None of them keeps anything of a run; pytest is what the server's children import by themselves.
 _IMPORTED = ["pytest", "normcheck.cli.run", "normcheck.api", "normcheck.reports.html", "hypothesis"]
 
@@ -36,7 +36,7 @@ def run_python(words: Sequence[str], folder: Path, variables: Mapping[str, str])
         variables: The environment, all of it.
 
     Raises:
-        subprocess.TimeoutExpired: It was killed after two minutes.
+        subprocess.TimeoutExpired: It was killed after five minutes.
     """
     with tempfile.TemporaryDirectory() as kept:
         streams = Path(kept, "stdout"), Path(kept, "stderr")

@@ -13,17 +13,19 @@ pytest.importorskip("triton")
 HERE = Path(__file__).parent
 
 
+# The one that does most has all cases; `make kernels` compares all ops in all.
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "op", ["rms_norm", "layer_norm", "l2_norm", "add_rms_norm", "add_layer_norm"]
-)
-def test_the_interpreter_has_the_bits_of_the_model(op: str) -> None:
-    words = [sys.executable, str(HERE / "strict_bits.py"), op]
+    ("op", "least"),
+    [("rms_norm", 36), ("layer_norm", 36), ("l2_norm", 36), ("add_rms_norm", 36),
+     ("add_layer_norm", 204)],
+)  # fmt: skip
+def test_the_interpreter_has_the_bits_of_the_model(op: str, least: int) -> None:
+    words = [sys.executable, str(HERE / "strict_bits.py"), f"{least}", op]
     done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)[op]
     assert set(found) == {"f32", "bf16", "f16", "f64"}
     for cases, different in found.values():
-        assert cases >= 200
+        assert cases == least
         assert different == []

@@ -14,7 +14,9 @@ from normcheck.kernels.rms_norm import rms_norm
 from tests.fresh_process import run_python
 
 TARGETS = Path(__file__).with_name("interpreted.py")
-# Each in one format, by turns; `make kernels` judges all of them in all, in standard.
+ACCURACY = ("forward_accuracy", "gradients", "implied_statistics")
+# Each in one format, by turns, by what tells accuracy, and the one that does most by all
+# properties; `make kernels` judges all by all, in all formats, in standard.
 TURNS = [
     ("rms_norm", "rms_norm", "bfloat16", ()),
     ("layer_norm", "layer_norm", "float16", ()),
@@ -37,6 +39,8 @@ def test_a_kernel_passes(
 ) -> None:
     pytest.importorskip("triton")
     declared = [word for policy in policies for word in ("--policy", policy)]
+    if name != "add_layer_norm":
+        declared += [word for prop in ACCURACY for word in ("--property", prop)]
     words = ["--op", op, "--dtype", dtype, "--profile", "quick", "--verdict-only", *declared]
     done = run_python(["-m", "normcheck", "run", f"{TARGETS}:{name}", *words], tmp_path, os.environ)
     assert done.returncode == 0, done.stdout + done.stderr
