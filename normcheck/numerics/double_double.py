@@ -18,6 +18,7 @@ from torch import Tensor
 __all__ = ["DoubleDouble", "two_product", "two_sum"]
 
 _SPLITTER = 134217729.0  # 2**27 + 1: Dekker's constant for 53 bits
+_SMALL, _UP = 2.0**-900, 2.0**200
 
 
 def two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,15 +32,28 @@ def two_product(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``p`` and ``e`` with p = fl(a * b) and p + e = a * b exactly (Dekker, Veltkamp).
 
     Exact while neither the splitting (factors below 2**996) nor the error term (products above
-    2**-969) leaves the format.
+    2**-969) leaves the format; of smaller products e is the error rounded to the smallest number.
     """
     p = a * b
+    small = p.abs() < _SMALL
+    if not bool(small.any()):
+        return p, _product_error(a, b, p)
+    # The terms of the error would each be rounded: take it of a product 2**200 times as large.
+    first = a.abs() < b.abs()
+    a_up = torch.where(small & first, a * _UP, a)
+    b_up = torch.where(small & ~first, b * _UP, b)
+    p_up = a_up * b_up
+    e_up = _product_error(a_up, b_up, p_up)
+    return p, torch.where(small, ((p_up - p * _UP) + e_up) / _UP, e_up)
+
+
+def _product_error(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
     a_hi = _SPLITTER * a
     a_hi = a_hi - (a_hi - a)
     b_hi = _SPLITTER * b
     b_hi = b_hi - (b_hi - b)
     a_lo, b_lo = a - a_hi, b - b_hi
-    return p, ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
+    return ((a_hi * b_hi - p) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
 
 
 def _renormalise(hi: Tensor, lo: Tensor) -> DoubleDouble:
