@@ -65,9 +65,7 @@ def test_two_product_loses_nothing(x: Pair, y: Pair) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(
-    st.floats(0.5, 1.0), st.floats(-1.0, -0.5), st.integers(-1080, -880), st.integers(-600, 600)
-)
+@given(st.floats(0.5, 1.0), st.floats(-1.0, -0.5), st.integers(-1080, -880), st.integers(-600, 600))
 @example(-1.1114431280799e-310, 0.4233536195972353, 0, 0)
 def test_a_tiny_product_is_rounded_once(x: float, y: float, power: int, share: int) -> None:
     """Below 2**-969 its error has no room: what is returned is right to half the least number."""
