@@ -62,7 +62,9 @@ def _told(record: Record) -> str:
     from normcheck.reports.text import verdict_text
 
     failing = [check for check in record.checks if check.verdict is Verdict.FAIL]
-    counts = f"{len(record.checks) - len(failing)} of {len(record.checks)} checks pass"
+    # What was not judged has not passed.
+    passing = sum(check.verdict is Verdict.PASS for check in record.checks)
+    counts = f"{passing} of {len(record.checks)} checks pass"
     lines = [
         f"{verdict_text(record.verdict)}  {record.target}",
         f"  {counts}, {record.cases_judged} cases in {record.elapsed_s:.1f} s",
