@@ -55,3 +55,6 @@ def _channels() -> Iterator[tuple[int, ...]]:
         yield (samples, 4, 5 if samples <= 1025 else 2)
     for channels in (*_DENSE[:40], *_EDGES[:18]):
         yield (2, channels, 7)
+    # A slice of an image is longer than any model's row: kernels that hold short ones cut it.
+    for positions in _EDGES[30:]:
+        yield (1, 6, positions)

@@ -20,6 +20,12 @@ def test_rows_are_swept_over_every_small_width_and_every_block_edge() -> None:
     assert {769, 1600, 2880, 5128} - {769} <= columns
 
 
+def test_slices_are_swept_over_every_block_edge_too() -> None:
+    for op in ("group_norm", "instance_norm", "batch_norm"):
+        positions = {case.shape[-1] for case in sweep(catalogue.find(op), "float32")}
+        assert {size + shift for size in (256, 4096, 16384) for shift in (-1, 0, 1)} <= positions
+
+
 def test_sweeps_are_left_out_of_quick() -> None:
     op = catalogue.find("layer_norm")
     quick, standard = (corpus(op, "float32", depth) for depth in (1, 2))
