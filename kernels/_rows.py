@@ -13,7 +13,7 @@ import triton.language as tl
 from normcheck.kernels._tiles import (
     affine,
     deviation,
-    factor,
+    factor_or_one,
     load,
     over,
     projection_over,
@@ -83,6 +83,8 @@ def backward_rows(
     count = tl.full((ROWS,), 0.0, ACC) + columns
     weight_sum = tl.zeros((ROWS, BLOCK), ACC)
     bias_sum = tl.zeros((ROWS, BLOCK), ACC)
+    # Read once: the rows of a program share it.
+    scale = factor_or_one(weight, column, held, BLOCK, ONE_PLUS, ACC)
     for tile in range(TILES):
         row = (tl.program_id(0).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
         held_row = row < rows
@@ -94,9 +96,7 @@ def backward_rows(
         values = load(x, row, column, x_row, x_column, inside, ACC)
         normalised = deviation(values, mean, inside, CENTRED) * root[:, None]
         given = load(dy, row, column, dy_row, dy_column, inside, ACC)
-        scaled = given
-        if weight is not None:
-            scaled = given * factor(weight, column, held, ONE_PLUS, ACC)[None, :]
+        scaled = given * scale[None, :]
         products = sum_columns(scaled * normalised, ROWS, BLOCK, LEVELS, STRICT)
         projection = projection_over(products, root, count, EPS, SUMMED)
         result = scaled

@@ -13,6 +13,7 @@ __all__ = [
     "affine",
     "deviation",
     "factor",
+    "factor_or_one",
     "load",
     "over",
     "projection_over",
@@ -105,6 +106,17 @@ def factor(weight, column, held, ONE_PLUS: tl.constexpr, ACC: tl.constexpr):
     found = tl.load(weight + column, mask=held, other=0.0).to(ACC)
     if ONE_PLUS:
         found += 1.0
+    return found
+
+
+@triton.jit
+def factor_or_one(
+    weight, column, held, BLOCK: tl.constexpr, ONE_PLUS: tl.constexpr, ACC: tl.constexpr
+):  # fmt: skip
+    """Likewise, or 1 without weight."""
+    found = tl.full((BLOCK,), 1.0, ACC)
+    if weight is not None:
+        found = factor(weight, column, held, ONE_PLUS, ACC)
     return found
 
 
