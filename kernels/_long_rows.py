@@ -179,12 +179,12 @@ def parts_of_long_rows(
     columns = whole_vectors(columns, VECTOR)
     dy_row = whole_vectors(dy_row, VECTOR)
     x_row = whole_vectors(x_row, VECTOR)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     held = column < columns
     weight_sum = tl.zeros((ROWS, BLOCK), ACC)
     bias_sum = tl.zeros((ROWS, BLOCK), ACC)
     for tile in range(TILES):
-        row = (tl.program_id(0).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
+        row = (tl.program_id(1).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
         held_row = row < rows
         inside = held_row[:, None] & held[None, :]
         given = load(dy, row, column, dy_row, dy_column, inside, ACC)
@@ -197,7 +197,7 @@ def parts_of_long_rows(
             weight_sum += given * (deviation(values, mean, inside, CENTRED) * root[:, None])
         if bias_parts is not None:
             bias_sum += given
-    place = tl.program_id(0).to(tl.int64) * columns + column
+    place = tl.program_id(1).to(tl.int64) * columns + column
     if weight_parts is not None:
         part = sum_rows(weight_sum, ROWS, BLOCK, ROW_LEVELS, STRICT)
         tl.store(weight_parts + place, part, mask=held)

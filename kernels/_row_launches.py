@@ -187,7 +187,8 @@ def _parts_of_long_rows(
         constants |= {"TILES": plan.tiles, "ROWS": plan.rows, "ROW_LEVELS": plan.row_levels}
         arguments = (given.values, x, means, roots, *parts, rows, columns, *given.strides,
                      *values.strides)  # fmt: skip
-        grid = (plan.programs, plan.chunks)
+        # A second axis takes 65,535 programs, and there are at most 256 parts.
+        grid = (plan.chunks, plan.programs)
         launch(parts_of_long_rows, grid, arguments, plan.warps, constants, strict=strict)
     return parts
 
