@@ -17,13 +17,24 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from normcheck.kernels.add_layer_norm import add_layer_norm
 from normcheck.kernels.add_rms_norm import add_rms_norm
+from normcheck.kernels.batch_norm import batch_norm
+from normcheck.kernels.group_norm import group_norm
 from normcheck.kernels.l2_norm import l2_norm
 from normcheck.kernels.layer_norm import layer_norm
 from normcheck.kernels.qk_norm import qk_norm
 from normcheck.kernels.rms_norm import rms_norm
 from tests.kernels import exact_bfloat16
 
-__all__ = ["add_layer_norm", "add_rms_norm", "l2_norm", "layer_norm", "qk_norm", "rms_norm"]
+__all__ = [
+    "add_layer_norm",
+    "add_rms_norm",
+    "batch_norm",
+    "group_norm",
+    "l2_norm",
+    "layer_norm",
+    "qk_norm",
+    "rms_norm",
+]
 
 exact_bfloat16.install()
 
