@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Spinning threads slow a busy machine down thirtyfold.
 export OMP_WAIT_POLICY := passive
 
+OPS := layer_norm rms_norm add_layer_norm add_rms_norm l2_norm qk_norm group_norm batch_norm
+
 .PHONY: demo test lint bench power honest peers kernels survey schema clean
 
 demo: $(VENV)/.runtime
@@ -39,7 +41,11 @@ peers: $(VENV)/.dev
 # Our kernels by all properties in standard, in Triton's interpreter: hours.
 kernels: $(VENV)/.dev
 	$(BIN)/python tests/kernels/strict_bits.py 204
-	for op in layer_norm rms_norm add_layer_norm add_rms_norm l2_norm qk_norm; do \
+	$(BIN)/python tests/kernels/judge_mutants.py quick standard
+	for target in sm_80 sm_90 sm_100 gfx942; do \
+	  $(BIN)/python tests/kernels/compiled_launches.py $$target || exit 1; \
+	done
+	for op in $(OPS); do \
 	  $(BIN)/normcheck run tests/kernels/interpreted.py:$$op --op $$op --dtype float16,bfloat16,float32,float64 --verdict-only || exit 1; \
 	done
 

@@ -1,6 +1,7 @@
 """Compile what the planner would launch, for GPUs that are not here, and print what came of it.
 
-Run as a script, once per architecture: Triton keeps what it compiled per device, not per target.
+Run as a script with an architecture, and the first call and the step to the next if not all are
+wanted; once per architecture: Triton keeps what it compiled per device, not per target.
 The host code is the real one; only the last step compiles instead of launching.
 """
 
@@ -22,7 +23,8 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from normcheck.kernels import _row_launches as launches
+from normcheck.kernels import _channel_launches as channels
+from normcheck.kernels import _row_launches as rows
 from normcheck.kernels._launch import compiled_with
 
 TARGETS = {
@@ -43,6 +45,14 @@ LAUNCHES: list[tuple[int, int, torch.dtype, str, bool, bool]] = [
     (64, 40960, torch.bfloat16, "rms", False, False),
     (64, 40960, torch.bfloat16, "layer", True, True),
 ]
+# Shape, dtype, groups, channels last in memory, mode.
+CHANNEL_LAUNCHES: list[tuple[tuple[int, ...], torch.dtype, int, bool, bool]] = [
+    ((2, 320, 64, 64), torch.bfloat16, 32, False, True),
+    ((2, 512, 16, 16), torch.bfloat16, 32, True, False),
+    ((8, 64, 56, 56), torch.bfloat16, 0, False, False),
+    ((8, 64, 56, 56), torch.float16, 0, True, True),
+    ((512, 1024), torch.float32, 0, False, False),
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Compiled:
         inexact: Instructions that round otherwise than IEEE's, or once for two operations. A sum of
             two bfloat16 numbers that is rounded to bfloat16 is one fma.rn.bf16x2 on sm_80: float32
             has more than twice its digits, so that rounding twice is rounding once.
+        contracted: Sums and products that are missing from the machine's instructions: those that
+            became part of others.
     """
 
     name: str
@@ -72,6 +84,7 @@ class Compiled:
     wide: int
     narrow: int
     inexact: list[str]
+    contracted: int
 
 
 class _Driver:
@@ -90,8 +103,8 @@ class _Driver:
         return 0
 
 
-def compiled(target: GPUTarget) -> Iterator[Compiled]:
-    """Compile forward and backward of all launches."""
+def compiled(target: GPUTarget, start: int = 0, step: int = 1) -> Iterator[Compiled]:
+    """Compile forward and backward of every ``step``-th call."""
     triton.runtime.driver.set_active(_Driver(target))
     found: list[tuple[Any, bool]] = []
 
@@ -103,23 +116,46 @@ def compiled(target: GPUTarget) -> Iterator[Compiled]:
         made = kernel.warmup(*arguments, grid=tuple(grid), **options)
         found.append((made, strict))
 
-    setattr(launches, "launch", instead)  # noqa: B010  # not a name that it exports
-    for rows, columns, dtype, kind, adds, strict in LAUNCHES:
-        x = torch.empty(rows, columns, dtype=dtype)
-        affine = kind != "l2"
-        weight = torch.empty(columns, dtype=dtype) if affine else None
-        bias = torch.empty(columns, dtype=dtype) if kind == "layer" else None
-        settings = (columns, kind, 1e-5, False)
-        _, _, means, roots = launches.forward(
-            x, x if adds else None, weight, bias, *settings, False, strict
-        )
-        launches.backward(
-            x, x if adds else None, x, weight, means, roots, *settings, strict,
-            dtype if affine else None, dtype if bias is not None else None,
-        )  # fmt: skip
+    for module in (rows, channels):
+        vars(module)["launch"] = instead
+    calls: list[tuple[Any, Any]] = [(_rows_called, each) for each in LAUNCHES]
+    calls += [(_channels_called, each) for each in CHANNEL_LAUNCHES]
+    for call, settings in calls[start::step]:
+        width, dtype = call(*settings)
         for made, mode in found:
-            yield _read(made, target, columns, dtype, strict=mode)
+            yield _read(made, target, width, dtype, strict=mode)
         found.clear()
+
+
+def _rows_called(
+    count: int, columns: int, dtype: torch.dtype, kind: str, adds: bool, strict: bool
+) -> tuple[int, torch.dtype]:
+    x = torch.empty(count, columns, dtype=dtype)
+    weight = torch.empty(columns, dtype=dtype) if kind != "l2" else None
+    bias = torch.empty(columns, dtype=dtype) if kind == "layer" else None
+    settings = (columns, kind, 1e-5, False)
+    _, _, means, roots = rows.forward(
+        x, x if adds else None, weight, bias, *settings, False, strict
+    )
+    rows.backward(
+        x, x if adds else None, x, weight, means, roots, *settings, strict,
+        None if weight is None else dtype, None if bias is None else dtype,
+    )  # fmt: skip
+    return columns, dtype
+
+
+def _channels_called(
+    shape: tuple[int, ...], dtype: torch.dtype, groups: int, last: bool, strict: bool
+) -> tuple[int, torch.dtype]:
+    x = torch.empty(shape, dtype=dtype)
+    if last:
+        x = x.to(memory_format=torch.channels_last)
+    weight = torch.empty(shape[1], dtype=dtype)
+    _, means, roots, _ = channels.forward(
+        x, weight, weight, None, None, groups, 1e-5, False, False, strict
+    )
+    channels.backward(x, x, weight, means, roots, groups, False, False, strict, dtype, dtype)
+    return shape[1], dtype
 
 
 def _read(
@@ -132,7 +168,11 @@ def _read(
         registers = max(map(int, re.findall(r"\.vgpr_count:\s+(\d+)", text)))
         wide = len(re.findall(r"(?:buffer|global)_load_dwordx4", text))
         narrow = len(re.findall(r"(?:buffer|global)_load_(?:ushort|short)", text))
-        return Compiled(made.name, columns, name, strict, registers, spilled, wide, narrow, [])
+        lost = _lost(_of_llvm(made.asm["llir"]), _of_amd(text))
+        inexact = re.findall(r"\bv_(?:rsq|exp|log)_f32\S*", text)
+        return Compiled(
+            made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost
+        )
     text = made.asm["ptx"]
     registers, spilled = _usage(made.asm["cubin"])
     wide = len(re.findall(r"ld\.global\S*\.v4\.b32|ld\.global\S*\.v2\.b64", text))
@@ -140,21 +180,71 @@ def _read(
     inexact = re.findall(
         r"\b(?:fma\.rn\.f\d|rsqrt\.approx|div\.full|\w+\.approx|\w+\.\S*ftz)\S*", text
     )
-    return Compiled(made.name, columns, name, strict, registers, spilled, wide, narrow, inexact)
+    machine = _cuobjdump("-sass", made.asm["cubin"])
+    lost = _lost(_of_ptx(text), _of_sass(machine))
+    return Compiled(
+        made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost
+    )
 
 
-def _usage(cubin: bytes) -> tuple[int, int]:
-    """Return registers and stack, as the assembler's own tool reads them."""
+def _of_ptx(text: str) -> tuple[int, int]:
+    """Count sums and products of float32; x2 is two of them."""
+    sums = re.findall(r"\b(?:add|sub)(?:\.rn)?\.f32(x2)?", text)
+    products = re.findall(r"\bmul(?:\.rn)?\.f32(x2)?", text)
+    return _twice(sums), _twice(products)
+
+
+def _of_sass(text: str) -> tuple[int, int]:
+    """Likewise; FHADD adds a number of two bytes to a float32, exactly widened."""
+    return _twice(re.findall(r"\bFH?ADD(2?)\b", text)), _twice(re.findall(r"\bFH?MUL(2?)\b", text))
+
+
+def _of_llvm(text: str) -> tuple[int, int]:
+    sums = re.findall(r"= (?:fadd|fsub) (?:contract )?(<2 x )?float", text)
+    return _twice(sums), _twice(re.findall(r"= fmul (?:contract )?(<2 x )?float", text))
+
+
+def _of_amd(text: str) -> tuple[int, int]:
+    sums = re.findall(r"\bv_(pk_)?(?:add|sub|subrev)_f32", text)
+    return _twice(sums), _twice(re.findall(r"\bv_(pk_)?mul_f32", text))
+
+
+def _twice(found: list[str]) -> int:
+    return sum(2 if each else 1 for each in found)
+
+
+def lost_by_assembler(ptx: str) -> int:
+    """Return how many sums and products of a program in PTX the assembler contracts."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder, "program.ptx"), Path(folder, "program.cubin")
+        source.write_text(ptx, encoding="ascii")
+        subprocess.run([tool, "-arch=sm_90", source, "-o", made], check=True)
+        return _lost(_of_ptx(ptx), _of_sass(_cuobjdump("-sass", made.read_bytes())))
+
+
+def _lost(meant: tuple[int, int], made: tuple[int, int]) -> int:
+    return sum(max(0, wanted - there) for wanted, there in zip(meant, made, strict=True))
+
+
+def _cuobjdump(option: str, cubin: bytes) -> str:
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        words = [f"{tool}", "-res-usage", file.name]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        words = [f"{tool}", option, file.name]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def _usage(cubin: bytes) -> tuple[int, int]:
+    """Return registers and stack, as the assembler's own tool reads them."""
+    said = _cuobjdump("-res-usage", cubin)
     usage = re.search(r"REG:(\d+) STACK:(\d+)", said)
     assert usage is not None, said
     return int(usage[1]), int(usage[2])
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps([asdict(each) for each in compiled(TARGETS[sys.argv[1]])]))
+    chosen = map(int, sys.argv[2:])
+    made = [asdict(each) for each in compiled(TARGETS[sys.argv[1]], *chosen)]
+    sys.stdout.write(json.dumps(made))

@@ -6,6 +6,7 @@ Run as a script: Triton decides when it is imported whether it interprets.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from itertools import cycle, product
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.kernels import interpreted  # isort: skip  # before torch can import 
 import torch
 from torch import Tensor
 
-from tests.kernels import strict_model
+from tests.kernels import strict_channels, strict_model
+from tests.kernels.strict_channels import Channels
 from tests.kernels.strict_model import Norm
 
 SHAPES = [
@@ -37,6 +39,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "add_layer_norm": {"kind": "layer", "weight": True, "bias": True, "residual": True},
 }
 VARIANTS = [{}, {"one_plus": True}, {"cast": True}]
+# Samples, channels and positions; groups; whether channels are the last axis in memory.
+CUTS: list[tuple[tuple[int, ...], int, bool]] = [
+    ((2, 6, 5, 5), 3, False), ((2, 6, 5, 5), 3, True), ((3, 8), 2, False), ((9, 4, 7), 4, False),
+    ((2, 4, 9, 3), 1, True), ((1, 6, 70, 60), 1, False), ((1, 4, 80, 70), 1, True),
+    ((70, 20), 5, False), ((2, 1100), 1, False), ((2, 6, 3, 3), 6, True),
+    ((40, 3, 25, 20), 3, False),
+]  # fmt: skip
+CUTS += [
+    ((2 + 5 * place % 7, (1 + place % 3) * (1 + place % 4), 1 + 7 * place % 11, 1 + place % 5),
+     1 + place % 3, place % 2 == 0)
+    for place in range(192)
+]  # fmt: skip
+# More samples than a block of their sums holds.
+CUTS += [((1200, 3), 1, False)]
+CHANNEL_OPS = ("group_norm", "batch_norm")
 
 
 def values(rows: int, columns: int, dtype: torch.dtype, scale: float, seed: int) -> Tensor:
@@ -78,6 +95,45 @@ def differs(op: str, shape: tuple[int, int], dtype: torch.dtype, variant: dict[s
     return not all(same_bits(computed, model) for computed, model in pairs)
 
 
+def channels_differ(
+    op: str, cut: tuple[tuple[int, ...], int, bool], dtype: torch.dtype, variant: dict[str, bool]
+) -> bool:
+    shape, groups, last = cut
+    count, fixed = shape[1], op == "batch_norm" and shape[0] % 3 == 2
+    flat = values(shape[0], math.prod(shape[1:]), dtype, 1.0, math.prod(shape))
+    x, dy = flat.reshape(shape), flat.flip(0, 1).reshape(shape)
+    if last and len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    weight, bias, mean, variance = values(4, count, torch.float32, 1.0, count)
+    variance = variance.abs()
+    norm = Norm("layer", 1e-5, **variant)
+    leaves = {"x": x.clone(), "weight": weight.clone(), "bias": bias.clone()}
+    options: dict[str, Any] = {"num_groups": groups} if op == "group_norm" else {
+        "running_mean": mean.clone(), "running_var": variance.clone(), "training": not fixed,
+    }  # fmt: skip
+    y = getattr(interpreted, op)(
+        *[each.requires_grad_() for each in leaves.values()][:1], **options,
+        weight=leaves["weight"], bias=leaves["bias"], eps=norm.eps, mode="strict",
+        zero_centered=norm.one_plus, rounding="cast_then_scale" if norm.cast else "fused",
+    )  # fmt: skip
+    gradients = torch.autograd.grad(y, list(leaves.values()), dy)
+    kind = Channels(groups if op == "group_norm" else 0, last and len(shape) == 4)
+    model, means, roots, variances = strict_channels.forward(
+        norm, kind, x, weight, bias, (mean, variance) if fixed else None
+    )
+    dx, dweight, dbias = strict_channels.backward(
+        norm, kind, dy, x, weight, means, roots, fixed=fixed
+    )
+    sums = [torch.from_numpy(each).float() for each in (dweight, dbias)]
+    pairs = [(y, model), *zip(gradients, [dx, *sums], strict=True)]
+    if op == "batch_norm" and not fixed:
+        for name, before, found in (("mean", mean, means), ("var", variance, variances)):
+            of_batch = torch.from_numpy(found)
+            moved = (before.to(of_batch.dtype) * (1 - 0.1) + of_batch * 0.1).to(before.dtype)
+            pairs.append((options[f"running_{name}"], moved))
+    return not all(same_bits(computed, expected) for computed, expected in pairs)
+
+
 def same_bits(computed: Tensor, model: Tensor) -> bool:
     """Whether all numbers are the same; a NaN has no sign that matters.
 
@@ -91,16 +147,18 @@ def main() -> None:
     """Print {op: {dtype: [cases, ids of those that differ]}} of so many cases of such ops."""
     found: dict[str, dict[str, tuple[int, list[str]]]] = {}
     most, *ops = sys.argv[1:]
-    shapes = SHAPES[: int(most)]
-    for op, dtype in product(ops or KINDS, DTYPES):
+    for op, dtype in product(ops or [*KINDS, *CHANNEL_OPS], DTYPES):
+        judge: Any = channels_differ if op in CHANNEL_OPS else differs
+        cases: list[Any] = (CUTS if op in CHANNEL_OPS else SHAPES)[: int(most)]
         variants = VARIANTS if op != "l2_norm" else VARIANTS[:1]
         wrong = [
-            f"{shape} {variant}"
-            for shape, variant in zip(shapes, cycle(variants))
-            if differs(op, shape, DTYPES[dtype], variant)
+            f"{case} {variant}"
+            for case, variant in zip(cases, cycle(variants))
+            if judge(op, case, DTYPES[dtype], variant)
         ]
-        found.setdefault(op, {})[dtype] = (len(shapes), wrong)
+        found.setdefault(op, {})[dtype] = (len(cases), wrong)
     sys.stdout.write(json.dumps(found))
+    sys.exit(any(wrong for each in found.values() for _, wrong in each.values()))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize(
     ("op", "least"),
     [("rms_norm", 36), ("layer_norm", 36), ("l2_norm", 36), ("add_rms_norm", 36),
-     ("add_layer_norm", 204)],
+     ("add_layer_norm", 204), ("group_norm", 36), ("batch_norm", 36)],
 )  # fmt: skip
 def test_the_interpreter_has_the_bits_of_the_model(op: str, least: int) -> None:
     words = [sys.executable, str(HERE / "strict_bits.py"), f"{least}", op]

@@ -24,6 +24,8 @@ TURNS = [
     ("add_layer_norm", "add_layer_norm", "bfloat16", ()),
     ("l2_norm", "l2_norm", "float64", ()),
     ("qk_norm", "qk_norm", "bfloat16", ()),
+    ("group_norm", "group_norm", "bfloat16", ()),
+    ("batch_norm", "batch_norm", "float16", ()),
     ("strict_layer_norm", "layer_norm", "float32", ()),
     ("rms_norm_cast_then_scale", "rms_norm", "bfloat16", ("rounding=cast_then_scale",)),
     ("rms_norm_zero_centered", "rms_norm", "bfloat16", ("weight=one_plus",)),
@@ -40,7 +42,8 @@ def test_a_kernel_passes(
     pytest.importorskip("triton")
     declared = [word for policy in policies for word in ("--policy", policy)]
     if name != "add_layer_norm":
-        declared += [word for prop in ACCURACY for word in ("--property", prop)]
+        told = (*ACCURACY, *(("running_statistics",) if op == "batch_norm" else ()))
+        declared += [word for prop in told for word in ("--property", prop)]
     words = ["--op", op, "--dtype", dtype, "--profile", "quick", "--verdict-only", *declared]
     done = run_python(["-m", "normcheck", "run", f"{TARGETS}:{name}", *words], tmp_path, os.environ)
     assert done.returncode == 0, done.stdout + done.stderr
