@@ -1,11 +1,28 @@
-"""What is left to torch's own operators where Triton does not reach."""
+"""Group and batch norm by torch's own operators, where Triton does not reach.
+
+Not by torch's functions of these names: on a CPU its group norm subtracts squares of means, and its
+batch norm adds one element after the other.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["scaled_per_channel"]
+__all__ = ["normalised", "scaled_per_channel"]
+
+
+def normalised(rows: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (rows - mean) / sqrt(var + eps), and of each row the mean and the variance of n.
+
+    Args:
+        rows: ``(rows, columns)``, in the dtype of the arithmetic.
+        eps: Added to the variance.
+    """
+    mean = rows.mean(1, keepdim=True)
+    away = rows - mean
+    variance = away.square().mean(1, keepdim=True)
+    return away / (variance + eps).sqrt(), mean[:, 0], variance[:, 0]
 
 
 def scaled_per_channel(

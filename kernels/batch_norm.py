@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from normcheck.kernels._channel_norm import channel_norm, check_channels
 from normcheck.kernels._launch import accumulation, runs
 from normcheck.kernels._row_norm import check_choices
-from normcheck.kernels._torch import scaled_per_channel
+from normcheck.kernels._torch import normalised, scaled_per_channel
 
 __all__ = ["batch_norm"]
 
@@ -64,23 +63,30 @@ def batch_norm(
             mode=mode,
         )  # fmt: skip
     else:
-        values = x.to(accumulation(x.dtype))
-        means, variances = _statistics(values) if training else (values, values)
-        mean, variance = (None if each is None else each.to(values.dtype) for each in given)
-        normalised = functional.batch_norm(values, mean, variance, training=training, eps=eps)
-        y = scaled_per_channel(normalised, x.dtype, weight, bias, zero_centered, rounding)
+        y, means, variances = _on_torch(x, *given, eps)
+        y = scaled_per_channel(y, x.dtype, weight, bias, zero_centered, rounding)
     if training and x.numel():
         _move(running_mean, means, momentum)
         _move(running_var, variances, momentum)
     return y
 
 
-def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    axes = [axis for axis in range(values.ndim) if axis != 1]
-    if not values.numel():
-        return values, values
-    variance, mean = torch.var_mean(values.detach(), axes)
-    return mean, variance
+def _on_torch(
+    x: Tensor, mean: Tensor | None, variance: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x normalised, and the batch's means and variances of n - 1."""
+    values = x.to(accumulation(x.dtype))
+    if mean is not None and variance is not None:
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        root = (variance.to(values.dtype) + eps).sqrt().view(shape)
+        return (values - mean.to(values.dtype).view(shape)) / root, mean, variance
+    if x.numel() == 0:
+        return values, values, values
+    channels = values.transpose(0, 1)
+    y, means, variances = normalised(channels.reshape(x.shape[1], -1), eps)
+    count = x.numel() // x.shape[1]
+    unbiased = variances.detach() * (count / (count - 1))
+    return y.view(channels.shape).transpose(0, 1), means.detach(), unbiased
 
 
 @torch.no_grad()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from normcheck.kernels._channel_norm import channel_norm, check_channels
 from normcheck.kernels._launch import accumulation, runs
 from normcheck.kernels._row_norm import check_choices
-from normcheck.kernels._torch import scaled_per_channel
+from normcheck.kernels._torch import normalised, scaled_per_channel
 
 __all__ = ["group_norm"]
 
@@ -53,5 +52,7 @@ def group_norm(
             rounding=rounding, mode=mode,
         )  # fmt: skip
         return y
-    normalised = functional.group_norm(x.to(accumulation(x.dtype)), num_groups, eps=eps)
-    return scaled_per_channel(normalised, x.dtype, weight, bias, zero_centered, rounding)
+    y = x.to(accumulation(x.dtype))
+    if x.numel():
+        y = normalised(y.reshape(x.shape[0] * num_groups, -1), eps)[0].view(x.shape)
+    return scaled_per_channel(y, x.dtype, weight, bias, zero_centered, rounding)
