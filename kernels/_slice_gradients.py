@@ -117,13 +117,16 @@ def differentiate_slices(
     dx_outer, dx_inner, dx_step, dx_point = whole_strides(
         dx_outer, dx_inner, dx_step, dx_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    _, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
     held = row < rows
     root = tl.load(roots + row, mask=held, other=0.0)[:, None]
     at = address(row, i, j, per, dy_outer, dy_inner, dy_step, dy_point)
     result = tl.load(dy + at, mask=inside, other=0.0).to(ACC)
     if weight is not None:
-        factor = parameter(weight, row, i, j, held, inside, per, deep, CHANNELS, IN, ACC)
+        first = (tile // across) * IN
+        factor = parameter(
+            weight, row, first, i, j, held, inside, per, deep, CHANNELS, IN, ACC
+        )  # fmt: skip
         if ONE_PLUS:
             factor += 1.0
         result *= factor

@@ -77,12 +77,12 @@ def whole_strides(
 
 @triton.jit
 def parameter(
-    pointer, row, i, j, held, inside, per, deep, CHANNELS: tl.constexpr, IN: tl.constexpr,
+    pointer, row, first, i, j, held, inside, per, deep, CHANNELS: tl.constexpr, IN: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
     """What a channel has, for each element; CHANNELS: one a slice (0), a line (1), an element (2).
 
-    ``deep`` is how many channels a slice has.
+    ``deep`` is how many channels a slice has, ``first`` the tile's first line.
     """
     channel = (row % per) * deep
     if CHANNELS == 2:
@@ -91,7 +91,7 @@ def parameter(
         found = tl.load(pointer + channel[:, None] + i[None, :], mask=inside, other=0.0)
     else:
         if CHANNELS == 1:
-            channel += tl.min(i, axis=0)
+            channel += first
         found = tl.load(pointer + channel, mask=held, other=0.0)[:, None]
     return found.to(ACC)
 
@@ -104,7 +104,7 @@ def _root_of_mean(square, count, EPS: tl.constexpr):
 
 @triton.jit
 def _finished(
-    values, weight, bias, row, i, j, held, inside, per, deep, OUT: tl.constexpr,
+    values, weight, bias, row, first, i, j, held, inside, per, deep, OUT: tl.constexpr,
     CAST: tl.constexpr, ONE_PLUS: tl.constexpr, CHANNELS: tl.constexpr, IN: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
@@ -112,12 +112,12 @@ def _finished(
     if CAST:
         values = values.to(OUT).to(ACC)
     if weight is not None:
-        factor = parameter(weight, row, i, j, held, inside, per, deep, CHANNELS, IN, ACC)
+        factor = parameter(weight, row, first, i, j, held, inside, per, deep, CHANNELS, IN, ACC)
         if ONE_PLUS:
             factor += 1.0
         values = values * factor
     if bias is not None:
-        values += parameter(bias, row, i, j, held, inside, per, deep, CHANNELS, IN, ACC)
+        values += parameter(bias, row, first, i, j, held, inside, per, deep, CHANNELS, IN, ACC)
     return values.to(OUT)
 
 
@@ -149,7 +149,7 @@ def whole_slices(
     if variances is not None:
         tl.store(variances + row, over(square, count - 1.0), mask=held)
     result = _finished(
-        values * root[:, None], weight, bias, row, i, j, held, inside, per, deep,
+        values * root[:, None], weight, bias, row, 0, i, j, held, inside, per, deep,
         y.dtype.element_ty, CAST, ONE_PLUS, CHANNELS, IN, ACC,
     )  # fmt: skip
     place = address(row, i, j, per, y_outer, y_inner, y_step, y_point)
@@ -248,15 +248,15 @@ def normalise_slices(
     y_outer, y_inner, y_step, y_point = whole_strides(
         y_outer, y_inner, y_step, y_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    _, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
     held = row < rows
     mean = tl.load(means + row, mask=held, other=0.0)
     root = tl.load(roots + row, mask=held, other=0.0)
     at = address(row, i, j, per, outer, inner, step, point)
     values = tl.load(x + at, mask=inside, other=0.0).to(ACC)
     result = _finished(
-        (values - mean[:, None]) * root[:, None], weight, bias, row, i, j, held, inside, per,
-        deep, y.dtype.element_ty, CAST, ONE_PLUS, CHANNELS, IN, ACC,
+        (values - mean[:, None]) * root[:, None], weight, bias, row, (tile // across) * IN, i, j,
+        held, inside, per, deep, y.dtype.element_ty, CAST, ONE_PLUS, CHANNELS, IN, ACC,
     )  # fmt: skip
     place = address(row, i, j, per, y_outer, y_inner, y_step, y_point)
     tl.store(y + place, result, mask=inside)
