@@ -18,6 +18,7 @@ from normcheck.record import Record, Verdict, read
 from normcheck.survey.adaptors import torch_compiled
 from normcheck.survey.running import Order, run
 from normcheck.targets.adapter import Adapter
+from normcheck.targets.own_kernels import kernel_of
 from normcheck.targets.target import adapt, load
 from normcheck.targets.torch_functions import MODULE, name_of
 
@@ -74,6 +75,8 @@ def contenders(settings: Settings) -> tuple[list[Contender], list[str]]:
             continue
         if one.adapter.written is not target.adapter.written:
             found[name] = one
+    if not settings.against and (kernel := kernel_of(op.name, settings.device)):
+        found.setdefault(kernel, _loaded(Implementation(kernel), op))
     return list(found.values()), notes
 
 

@@ -70,7 +70,8 @@ normcheck run kernels.py:my_layer_norm --against old.py:layer_norm --compare
     "--compare",
     "defaults",
     is_flag=True,
-    help="Compare with torch's own function, as it is and compiled, which takes minutes.",
+    help="Compare with torch's own function, as it is and compiled, which takes minutes, and on a "
+    "GPU with normcheck's kernel.",
 )
 @fail_on_option("never")
 @target_options
@@ -122,11 +123,12 @@ def _others(
     """Return what is to be judged beside the target, by name, with the words checked.
 
     Raises:
-        UsageError: A word is unknown, or torch has no function to compare with.
+        UsageError: A word is unknown, or there is nothing to compare with.
     """
     found = {each.text: each for each in given}
     if defaults:
-        own = [text for text in _torchs_own(str(request.op)) if text != request.target]
+        own = _offered(str(request.op), request.device)
+        own = [text for text in own if text != request.target]
         found |= {text: Implementation(text, text) for text in own}
     if defaults and not found:
         raise UsageError(
@@ -142,14 +144,16 @@ def _others(
     }  # fmt: skip
 
 
-def _torchs_own(op: str) -> list[str]:
-    """Return the targets that stand for torch: its function as it is, and compiled."""
+def _offered(op: str, device: str) -> list[str]:
+    """Return torch's function as it is, compiled, and our kernel: those that there are."""
     from normcheck.survey.adaptors import torch_compiled
+    from normcheck.targets.own_kernels import kernel_of
     from normcheck.targets.torch_functions import MODULE, name_of
 
     eager = [f"{MODULE}:{name_of(op)}"] if name_of(op) else []
     has_compiled = op in torch_compiled.__all__
-    return [*eager, *([f"{torch_compiled.__name__}:{op}"] if has_compiled else [])]
+    compiled = [f"{torch_compiled.__name__}:{op}"] if has_compiled else []
+    return [*eager, *compiled, *filter(None, [kernel_of(op, device)])]
 
 
 def _judged_too(
