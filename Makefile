@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := passive
 
 OPS := layer_norm rms_norm add_layer_norm add_rms_norm l2_norm qk_norm group_norm batch_norm
 
-.PHONY: demo test lint bench power honest peers kernels survey schema clean
+.PHONY: demo test lint bench power honest peers kernels test-gpu survey schema clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/normcheck demo
@@ -41,13 +41,17 @@ peers: $(VENV)/.dev
 # Our kernels by all properties in standard, in Triton's interpreter: hours.
 kernels: $(VENV)/.dev
 	$(BIN)/python tests/kernels/strict_bits.py 204
-	$(BIN)/python tests/kernels/judge_mutants.py quick standard
+	$(BIN)/python tests/kernels/judge_mutants.py
 	for target in sm_80 sm_90 sm_100 gfx942; do \
 	  $(BIN)/python tests/kernels/compiled_launches.py $$target || exit 1; \
 	done
 	for op in $(OPS); do \
 	  $(BIN)/normcheck run tests/kernels/interpreted.py:$$op --op $$op --dtype float16,bfloat16,float32,float64 --verdict-only || exit 1; \
 	done
+
+# Needs a GPU: verdicts, bits and timings of our kernels, in build/gpu.json.
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/gpu -rs
 
 survey: $(VENV)/.dev
 	$(BIN)/normcheck survey -o build/survey --resume

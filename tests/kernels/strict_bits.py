@@ -5,6 +5,7 @@ Run as a script: Triton decides when it is imported whether it interprets.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.kernels import interpreted  # isort: skip  # before torch can import Triton
+from tests.kernels.device import DEVICE  # isort: skip  # before torch can import Triton
 
 import torch
 from torch import Tensor
@@ -56,6 +57,10 @@ CUTS += [((1200, 3), 1, False)]
 CHANNEL_OPS = ("group_norm", "batch_norm")
 
 
+def kernel(op: str) -> Any:
+    return getattr(importlib.import_module(f"normcheck.kernels.{op}"), op)
+
+
 def values(rows: int, columns: int, dtype: torch.dtype, scale: float, seed: int) -> Tensor:
     bell = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
     # A large mean, an outlier, and numbers below the smallest normal one.
@@ -79,13 +84,14 @@ def differs(op: str, shape: tuple[int, int], dtype: torch.dtype, variant: dict[s
     if made["kind"] != "l2":
         options["zero_centered"] = norm.one_plus
         options["rounding"] = "cast_then_scale" if norm.cast else "fused"
-    leaves = {name: each.clone().requires_grad_() for name, each in given.items()}
-    found = getattr(interpreted, op)(**leaves, eps=norm.eps, mode="strict", **options)
+    leaves = {name: each.clone().to(DEVICE).requires_grad_() for name, each in given.items()}
+    found = kernel(op)(**leaves, eps=norm.eps, mode="strict", **options)
     outputs = found if isinstance(found, tuple) else (found,)
     y, total, mean, root = strict_model.forward(norm, **given)
     expected = [y, total][: len(outputs)]
     dy = [values(rows, columns, dtype, 1.0, seed + 2 + place) for place in range(len(outputs))]
-    gradients = torch.autograd.grad(outputs, list(leaves.values()), dy)
+    there = [each.to(DEVICE) for each in dy]
+    gradients = torch.autograd.grad(outputs, list(leaves.values()), there)
     dx, dweight, dbias = strict_model.backward(
         norm, dy[0], total, given.get("weight"), mean, root, dy[1] if len(dy) > 1 else None
     )
@@ -107,16 +113,16 @@ def channels_differ(
     weight, bias, mean, variance = values(4, count, torch.float32, 1.0, count)
     variance = variance.abs()
     norm = Norm("layer", 1e-5, **variant)
-    leaves = {"x": x.clone(), "weight": weight.clone(), "bias": bias.clone()}
+    given = {"x": x, "weight": weight, "bias": bias}
+    leaves = {name: each.clone().to(DEVICE).requires_grad_() for name, each in given.items()}
     options: dict[str, Any] = {"num_groups": groups} if op == "group_norm" else {
-        "running_mean": mean.clone(), "running_var": variance.clone(), "training": not fixed,
+        "running_mean": mean.clone().to(DEVICE), "running_var": variance.clone().to(DEVICE),
+        "training": not fixed,
     }  # fmt: skip
-    y = getattr(interpreted, op)(
-        *[each.requires_grad_() for each in leaves.values()][:1], **options,
-        weight=leaves["weight"], bias=leaves["bias"], eps=norm.eps, mode="strict",
-        zero_centered=norm.one_plus, rounding="cast_then_scale" if norm.cast else "fused",
-    )  # fmt: skip
-    gradients = torch.autograd.grad(y, list(leaves.values()), dy)
+    options |= {"eps": norm.eps, "mode": "strict", "zero_centered": norm.one_plus}
+    options["rounding"] = "cast_then_scale" if norm.cast else "fused"
+    y = kernel(op)(**leaves, **options)
+    gradients = torch.autograd.grad(y, list(leaves.values()), dy.to(DEVICE))
     kind = Channels(groups if op == "group_norm" else 0, last and len(shape) == 4)
     model, means, roots, variances = strict_channels.forward(
         norm, kind, x, weight, bias, (mean, variance) if fixed else None
@@ -139,6 +145,7 @@ def same_bits(computed: Tensor, model: Tensor) -> bool:
 
     Nor has a zero here: NumPy's sum, which the interpreter takes, is +0 for -0 and -0.
     """
+    computed = computed.cpu()
     same = (computed == model) | (computed.isnan() & model.isnan())
     return computed.dtype == model.dtype and bool(same.all())
 

@@ -1,0 +1,252 @@
+"""Time our kernels beside torch's functions, compiled ones and installed peers, in one run.
+
+    python tests/benchmarks/gpu.py --json gpu.json
+
+Each figure is a fraction of the copy bandwidth of the same run, on the bytes that any
+implementation has to move. On a GPU time is that of CUDA events. With ``--device cpu`` torch's
+operators stand in for our kernels, and the figures say nothing: it shows that the script runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from normcheck.bench.clock import clock_of, timing
+from normcheck.kernels._plan import plan_parts, plan_rows
+from normcheck.kernels._slice_plan import plan_slices, slices
+from normcheck.kernels._traffic import of_channels, of_channels_backward, of_rows, of_rows_backward
+
+ROW_OPS = ("layer_norm", "rms_norm", "l2_norm", "add_rms_norm", "add_layer_norm")
+CHANNEL_OPS = ("group_norm", "batch_norm")
+COLUMNS = (256, 512, 1000, 1024, 2048, 4096, 4104, 8192, 16384, 32768, 65536, 131072)
+POSITIONS = (7, 14, 28, 56, 64, 112)
+CHANNELS, GROUPS = 256, 32
+# Our adaptors, and what they adapt.
+PEERS = {"liger_kernel": "liger_kernel", "flash_linear_attention": "fla", "flag_gems": "flag_gems"}
+OURS, STRICT, EAGER, COMPILED = "normcheck", "normcheck strict", "torch", "compiled"
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+# Of the copy: what the kernels are to reach.
+TARGETS = {"forward": 0.92, "backward": 0.85}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One implementation in one direction on one shape."""
+
+    op: str
+    shape: tuple[int, ...]
+    dtype: str
+    direction: str
+    implementation: str
+    seconds: float
+    floor_bytes: int
+    of_copy: float
+
+
+def torchs(op: str) -> Callable[..., Any]:
+    """Return what a user of torch writes."""
+
+    def plain(
+        x: Tensor, residual: Tensor | None = None, weight: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Any:  # fmt: skip
+        total = x if residual is None else x + residual
+        if op == "group_norm":
+            return functional.group_norm(x, GROUPS, weight, bias)
+        if op == "batch_norm":
+            return functional.batch_norm(x, None, None, weight, bias, training=True)
+        if op == "l2_norm":
+            return functional.normalize(x, dim=-1)
+        if "layer" in op:
+            y = functional.layer_norm(total, x.shape[-1:], weight, bias)
+        else:
+            y = functional.rms_norm(total, x.shape[-1:], weight, 1e-6)
+        return y if residual is None else (y, total)
+
+    return plain
+
+
+def implementations(op: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield what there is for an op."""
+    ours = getattr(importlib.import_module(f"normcheck.kernels.{op}"), op)
+    more: dict[str, Any] = {"num_groups": GROUPS} if op == "group_norm" else {}
+    more |= {"training": True} if op == "batch_norm" else {}
+    yield OURS, lambda **given: ours(**given, **more)
+    yield STRICT, lambda **given: ours(**given, **more, mode="strict")
+    yield EAGER, torchs(op)
+    yield COMPILED, torch.compile(torchs(op), dynamic=False, fullgraph=True)
+    for name, library in PEERS.items():
+        adaptor = importlib.import_module(f"normcheck.survey.adaptors.{name}")
+        if find_spec(library) is not None and hasattr(adaptor, op):
+            yield library, _filled(getattr(adaptor, op))
+    if op.endswith("rms_norm") and find_spec("quack") is not None:
+        rmsnorm = importlib.import_module("quack").rmsnorm
+        yield "quack", lambda **given: rmsnorm(**given, eps=1e-6, prenorm="residual" in given)
+
+
+def _filled(peer: Callable[..., Any]) -> Callable[..., Any]:
+    """Call an adaptor with what it takes."""
+    takes = inspect.signature(peer).parameters
+
+    def call(x: Tensor, **given: Tensor) -> Any:
+        known = given | {"normalized_shape": x.shape[-1:], "num_groups": GROUPS, "eps": 1e-6}
+        return peer(x, **{name: known.get(name) for name in takes if name != "x"})
+
+    return call
+
+
+def inputs(op: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """Draw the tensors of a call."""
+    wide = shape[-1] if op in ROW_OPS else shape[1]
+    found = {"x": torch.randn(shape, dtype=dtype, device=device)}
+    if op.startswith("add"):
+        found["residual"] = torch.randn(shape, dtype=dtype, device=device)
+    if op != "l2_norm":
+        found["weight"] = torch.randn(wide, dtype=dtype, device=device)
+    if "layer" in op or op in CHANNEL_OPS:
+        found["bias"] = torch.randn(wide, dtype=dtype, device=device)
+    return found
+
+
+def floors(op: str, given: dict[str, Tensor]) -> dict[str, int]:
+    """Return the bytes that each direction has to move."""
+    x, size = given["x"], given["x"].element_size()
+    parameters = [size for name in ("weight", "bias") if name in given]
+    if op in ROW_OPS:
+        rows, columns = x.shape
+        centred, residual = "layer" in op, "residual" in given
+        plans = [plan_rows(rows, columns, size, [0], backward=back) for back in (False, True)]
+        forward = of_rows(
+            rows, columns, size, parameters, plans[0], centred=centred, residual=residual
+        )
+        backward = of_rows_backward(
+            rows, columns, size, size * ("weight" in given),
+            (size * ("weight" in given), size * ("bias" in given)),
+            (plans[1], plan_parts(rows, columns, size, [0])), centred=centred, residual=residual,
+        )  # fmt: skip
+        return {"forward": forward.floor, "backward": backward.floor}
+    lines = x.reshape(*x.shape[:2], -1)
+    groups = GROUPS if op == "group_norm" else 0
+    cut = slices(lines.shape, lines.stride(), groups)
+    plan = plan_slices(cut, size, [cut.strides(lines.stride())], [0])
+    there = of_channels(cut, plan, size, parameters, [], variances=not groups)
+    back = of_channels_backward(cut, plan, (cut, plan), size, size, [size, size], fixed=False)
+    return {"forward": there.floor, "backward": back.floor}
+
+
+def figures(op: str, shape: tuple[int, ...], dtype: str, device: str, least_s: float,
+            calls: dict[str, Callable[..., Any]]) -> Iterator[Figure]:  # fmt: skip
+    """Time all implementations on one shape."""
+    given = inputs(op, shape, DTYPES[dtype], device)
+    clock = clock_of(torch.device(device), least_s)
+    source, target = given["x"], torch.empty_like(given["x"])
+    copy = timing(clock.seconds(lambda: None, lambda _: target.copy_(source))).median
+    rate = 2 * source.nbytes / copy
+    leaves = {name: each.clone().requires_grad_() for name, each in given.items()}
+    for direction, floor in floors(op, given).items():
+        for name, call in calls.items():
+            try:
+                step = _step(call, given if direction == "forward" else leaves, direction)
+                seconds = timing(clock.seconds(step, _call)).median
+            except Exception as error:
+                if name in (OURS, STRICT, EAGER):
+                    raise
+                # A peer may have no such direction, or not take the shape.
+                sys.stderr.write(f"{op} {shape} {direction}: without {name}: {error!r:.200}\n")
+                continue
+            yield Figure(op, shape, dtype, direction, name, seconds, floor, floor / seconds / rate)
+
+
+def _call(step: Callable[[], object]) -> object:
+    return step()
+
+
+def _step(
+    call: Callable[..., Any], given: dict[str, Tensor], direction: str
+) -> Callable[[], Callable[[], Any]]:
+    """Return what makes the step that is timed; the forward is not part of the backward."""
+    if direction == "forward":
+        return lambda: lambda: call(**given)
+    found = call(**given)
+    outputs = found if isinstance(found, tuple) else (found,)
+    leaves, dy = list(given.values()), [torch.randn_like(each) for each in outputs]
+    return lambda: lambda: torch.autograd.grad(outputs, leaves, dy, retain_graph=True)
+
+
+def behind(found: list[Figure]) -> Iterator[str]:
+    """Say where our kernels miss what they are to reach."""
+    best = {(f.op, f.shape, f.dtype, f.direction, f.implementation): f.of_copy for f in found}
+    for (op, shape, dtype, direction, name), reached in best.items():
+        at = f"{op} {direction} {shape} {dtype}: {name}"
+        if name == OURS and reached < TARGETS[direction]:
+            yield f"{at} reaches {reached:.1%} of the copy, not {TARGETS[direction]:.0%}"
+        ours = best[(op, shape, dtype, direction, OURS)]
+        if name == STRICT and reached < 0.95 * ours:
+            yield f"{at} reaches {reached / ours:.1%} of fast, not 95%"
+        if name not in (OURS, STRICT) and reached > ours:
+            yield f"{at} is ahead, {reached:.1%} of the copy to {ours:.1%}"
+
+
+def shapes_of(op: str, elements: int, widths: list[int]) -> Iterator[tuple[int, ...]]:
+    """Yield shapes of about so many elements."""
+    for width in widths:
+        if op in ROW_OPS:
+            yield max(1, elements // width), width
+        else:
+            yield max(2, elements // (CHANNELS * width * width)), CHANNELS, width, width
+
+
+def main() -> int:
+    """Time, print a table, write JSON; return 1 where a kernel is behind."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--op", nargs="+", default=[*ROW_OPS, *CHANNEL_OPS])
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
+    parser.add_argument("--width", nargs="+", type=int, help="columns, or positions a side")
+    parser.add_argument("--elements", type=int, default=1 << 27)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of one measurement, at least")
+    parser.add_argument("--uncompiled", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--json", type=Path)
+    words = parser.parse_args()
+    found: list[Figure] = []
+    for op in words.op:
+        calls = dict(implementations(op))
+        if words.uncompiled:
+            del calls[COMPILED]
+        widths = words.width or list(COLUMNS if op in ROW_OPS else POSITIONS)
+        for shape in shapes_of(op, words.elements, widths):
+            for dtype in words.dtype:
+                for figure in figures(op, shape, dtype, words.device, words.seconds, calls):
+                    found.append(figure)
+                    sys.stdout.write(
+                        f"{op:15} {figure.direction:8} {'x'.join(map(str, shape)):>18} {dtype:9}"
+                        f" {figure.implementation:22} {figure.seconds * 1e6:10.1f} us"
+                        f" {figure.of_copy:7.1%}\n"
+                    )
+    missed = list(behind(found))
+    sys.stdout.write("\n".join(["", *missed, f"{len(missed)} behind"]) + "\n")
+    if words.json:
+        device = torch.cuda.get_device_name() if words.device == "cuda" else words.device
+        document = {"device": device, "torch": torch.__version__, "behind": missed,
+                    "figures": [asdict(each) for each in found]}  # fmt: skip
+        words.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
