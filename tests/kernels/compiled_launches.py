@@ -71,6 +71,7 @@ class Compiled:
         inexact: Instructions that round otherwise than IEEE's, or once for two operations. A sum of
             two bfloat16 numbers that is rounded to bfloat16 is one fma.rn.bf16x2 on sm_80: float32
             has more than twice its digits, so that rounding twice is rounding once.
+        shuffled: Distances between the lanes whose values are added, in the program's order.
         contracted: Sums and products that are missing from the machine's instructions: those that
             became part of others.
     """
@@ -85,6 +86,7 @@ class Compiled:
     narrow: int
     inexact: list[str]
     contracted: int
+    shuffled: list[int]
 
 
 class _Driver:
@@ -171,7 +173,7 @@ def _read(
         lost = _lost(_of_llvm(made.asm["llir"]), _of_amd(text))
         inexact = re.findall(r"\bv_(?:rsq|exp|log)_f32\S*", text)
         return Compiled(
-            made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost
+            made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost, []
         )
     text = made.asm["ptx"]
     registers, spilled = _usage(made.asm["cubin"])
@@ -182,8 +184,11 @@ def _read(
     )
     machine = _cuobjdump("-sass", made.asm["cubin"])
     lost = _lost(_of_ptx(text), _of_sass(machine))
+    shuffled = [
+        int(lanes) for lanes in re.findall(r"shfl\.sync\.bfly\.b32\s+[^,]+,\s*[^,]+,\s*(\d+)", text)
+    ]
     return Compiled(
-        made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost
+        made.name, columns, name, strict, registers, spilled, wide, narrow, inexact, lost, shuffled
     )
 
 

@@ -28,33 +28,42 @@ _NOBODY, _SEVERAL = 0, -1
 
 @dataclass
 class _Region:
-    """The elements of one tensor of a launch, by their distance from its first."""
+    """The elements of one tensor of a launch, in the order of their distance from its first."""
 
     name: str
     tensor: torch.Tensor
-    held: NDArray[np.bool_]
+    distances: NDArray[np.int64]
     writes: NDArray[np.int32]
     writer: NDArray[np.int32]
     reader: NDArray[np.int32]
 
     @classmethod
     def of(cls, name: str, tensor: torch.Tensor) -> _Region:
-        places = torch.zeros(1, dtype=torch.int64)
+        distances = torch.zeros(1, dtype=torch.int64)
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-            places = (places[:, None] + torch.arange(size) * stride).flatten()
-        span = int(places.max()) + 1 if places.numel() else 0
-        held = np.zeros(span, np.bool_)
-        held[places.numpy()] = True
-        counts = (np.zeros(span, np.int32) for _ in range(3))
-        return cls(name, tensor, held, *counts)
+            distances = (distances[:, None] + torch.arange(size) * stride).flatten()
+        found = np.unique(distances.numpy())
+        return cls(name, tensor, found, *(np.zeros(found.size, np.int32) for _ in range(3)))
 
     def places(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the elements at such addresses; -1 for one that is not the tensor's."""
         distance = addresses.astype(np.int64) - self.tensor.data_ptr()
-        place, beside = np.divmod(distance, self.tensor.element_size())
-        inside = (beside == 0) & (place >= 0) & (place < self.held.size)
-        inside[inside] = self.held[place[inside]]
-        return np.where(inside, place, -1)
+        distance, beside = np.divmod(distance, self.tensor.element_size())
+        most = self.distances.size - 1
+        if most < 0:
+            return np.full(distance.shape, -1)
+        # The elements of a dense tensor are where they are counted.
+        dense = self.distances[-1] == most
+        place = distance if dense else np.searchsorted(self.distances, distance)
+        place = np.clip(place, 0, most)
+        return np.where((beside == 0) & (self.distances[place] == distance), place, -1)
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """The addresses of its first byte and of the first one beyond its last."""
+        start = self.tensor.data_ptr()
+        elements = int(self.distances[-1]) + 1 if self.distances.size else 0
+        return start, start + elements * self.tensor.element_size()
 
 
 @dataclass
@@ -107,7 +116,7 @@ class Trace:
         for region in self._regions:
             if not region.writes.any():
                 continue
-            counts = region.writes[region.held]
+            counts = region.writes
             if missing := int((counts == 0).sum()):
                 self._blame(f"does not write {missing} elements of {region.name}")
             if twice := int((counts > 1).sum()):
@@ -118,11 +127,9 @@ class Trace:
             self._overlaps(region)
 
     def _overlaps(self, written: _Region) -> None:
-        start = written.tensor.data_ptr()
-        stop = start + written.held.size * written.tensor.element_size()
+        start, stop = written.memory
         for region in self._regions:
-            first = region.tensor.data_ptr()
-            last = first + region.held.size * region.tensor.element_size()
+            first, last = region.memory
             if region is not written and first < stop and start < last:
                 self._blame(f"writes {written.name} into the memory of {region.name}")
 
@@ -151,7 +158,9 @@ class Trace:
         counted = launch.stored if write else launch.loaded
         size = region.tensor.element_size()
         # What many lanes read at once is fetched once.
-        count = places.size if write else np.unique(places).size
+        count = places.size
+        if not write and not (np.diff(places) > 0).all():
+            count = np.unique(places).size
         counted[region.name] = counted.get(region.name, 0) + count * size
         if write:
             np.add.at(region.writes, places, 1)

@@ -31,11 +31,11 @@ def test_every_access_is_traced_and_every_byte_planned(op: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_every_mutant_is_found(tmp_path: Path) -> None:
-    """But those that only `standard` finds: `make kernels` judges them."""
-    done = run_python([str(HERE / "judge_mutants.py"), "quick"], tmp_path, os.environ)
+def test_mutants_are_found(tmp_path: Path) -> None:
+    """And of those that the suite finds a third: `make kernels` judges all."""
+    done = run_python([str(HERE / "judge_mutants.py"), "some"], tmp_path, os.environ)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert len(found) >= 20
+    assert len(found) >= 17
     assert [name for name, said in found.items() if not said] == []
     assert [fault for fault in FAULTS if not any(fault in said for said in found.values())] == []

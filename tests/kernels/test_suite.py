@@ -7,15 +7,27 @@ from pathlib import Path
 import pytest
 import torch
 
+from normcheck import api
+from normcheck.bench.contenders import contenders
+from normcheck.bench.settings import Implementation, Settings
 from normcheck.kernels.add_rms_norm import add_rms_norm
 from normcheck.kernels.l2_norm import l2_norm
 from normcheck.kernels.layer_norm import layer_norm
 from normcheck.kernels.rms_norm import rms_norm
+from normcheck.ops import catalogue
+from normcheck.policy import Policy
+from normcheck.record import Verdict
+from normcheck.targets.own_kernels import kernel_of
+from normcheck.targets.target import load
 from tests.fresh_process import run_python
 
 TARGETS = Path(__file__).with_name("interpreted.py")
+OPS = (
+    "layer_norm", "rms_norm", "l2_norm", "qk_norm", "add_rms_norm", "add_layer_norm", "group_norm",
+    "batch_norm",
+)  # fmt: skip
 ACCURACY = ("forward_accuracy", "gradients", "implied_statistics")
-# Each in one format, by turns, by what tells accuracy, and the one that does most by all
+# Each in one format, by turns, by what tells accuracy, and the one that is asked most often by all
 # properties; `make kernels` judges all by all, in all formats, in standard.
 TURNS = [
     ("rms_norm", "rms_norm", "bfloat16", ()),
@@ -41,13 +53,40 @@ def test_a_kernel_passes(
 ) -> None:
     pytest.importorskip("triton")
     declared = [word for policy in policies for word in ("--policy", policy)]
-    if name != "add_layer_norm":
+    if name != "rms_norm":
         told = (*ACCURACY, *(("running_statistics",) if op == "batch_norm" else ()))
         declared += [word for prop in told for word in ("--property", prop)]
     words = ["--op", op, "--dtype", dtype, "--profile", "quick", "--verdict-only", *declared]
     done = run_python(["-m", "normcheck", "run", f"{TARGETS}:{name}", *words], tmp_path, os.environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 fail " in done.stdout
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_what_answers_without_a_gpu_passes_too(op: str) -> None:
+    record = api.run(
+        f"normcheck.kernels.{op}:{op}", op=op, dtypes=["bfloat16", "float32"], profile="quick",
+        properties=ACCURACY, verdict_only=True,
+    )  # fmt: skip
+    assert record.verdict is Verdict.PASS
+    assert record.cases_judged > 40
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_kernel_is_what_others_are_compared_with_on_a_gpu(op: str) -> None:
+    pytest.importorskip("triton")
+    target = kernel_of(op, "cuda:1")
+    assert target == f"normcheck.kernels.{op}:{op}"
+    assert load(target, catalogue.find(op), Policy.parse(())).written is not None
+    # On a CPU torch's own operators would be compared under another name.
+    assert kernel_of(op, "cpu") == ""
+    beside, _ = contenders(Settings(Implementation("torch.nn.functional:rms_norm"), op="rms_norm",
+                                    device="cuda"))  # fmt: skip
+    assert "normcheck.kernels.rms_norm:rms_norm" in [each.name for each in beside]
+
+
+def test_an_op_without_a_kernel_has_none() -> None:
+    assert kernel_of("weight_norm", "cuda") == ""
 
 
 def test_the_page_runs() -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ ROWS = {
     "add_layer_norm": ("residual", "weight", "bias"),
 }
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
-# Of each kind of launch: many rows of a tile, rows of many chunks, several tiles of a program.
+# Of each kind of launch: many rows of a tile, rows of many chunks, and last, for two ops, as it
+# takes hundreds of programs, several tiles of a program.
 ROW_SHAPES = [
     (3, 7), (1, 1), (5, 1000), (300, 48), (1030, 4), (2, 9000), (2, 20000), (7, 128), (1040, 520),
 ]  # fmt: skip
@@ -57,6 +60,19 @@ CHANNEL_SHAPES: list[tuple[tuple[int, ...], int, bool]] = [
 def made(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     count = math.prod(shape)
     return (torch.arange(count) * 37 % 101 - 50).div(16).reshape(shape).to(dtype)
+
+
+def far_apart(tensor: Tensor, folder: str) -> Tensor:
+    """Return the same numbers, the first axis over more than 2^31 elements.
+
+    The memory between them is a hole in a file, and takes none.
+    """
+    apart = (1 << 31) // (len(tensor) - 1) + 1
+    count = apart * (len(tensor) - 1) + tensor[0].numel()
+    file = str(Path(folder, f"{id(tensor)}"))
+    memory = torch.from_file(file, shared=True, size=count, dtype=tensor.dtype)
+    strides = (apart, *tensor.stride()[1:])
+    return memory.as_strided(tensor.shape, strides).copy_(tensor)
 
 
 def strided(tensor: Tensor, way: int) -> Tensor:
@@ -87,7 +103,8 @@ def run(call: Callable[..., Any], leaves: dict[str, Tensor], wanted: list[str]) 
 
 def rows_traced(op: str) -> Iterator[tuple[str, Trace, int]]:
     names = ROWS[op]
-    for place, shape in enumerate(ROW_SHAPES):
+    shapes = ROW_SHAPES if op in ("layer_norm", "add_rms_norm") else ROW_SHAPES[:-1]
+    for place, shape in enumerate(shapes):
         (rows, columns), kind = shape, DTYPES[(place + len(op)) % len(DTYPES)]
         x = strided(made(shape, kind), place % 4)
         leaves = {"x": x} | {
@@ -149,8 +166,29 @@ def planned_slices(x: Tensor, groups: int) -> tuple[Slices, SlicePlan]:
     return cut, plan_slices(cut, x.element_size(), [cut.strides(x.stride())], [0])
 
 
+def far_traced(op: str) -> Iterator[tuple[str, Trace, int]]:
+    """Rows of a kind that fits a program, and of one that does not; slices likewise."""
+    shapes = [(4, 8), (3, 9000)] if op in ROWS else [(4, 4, 6), (3, 2, 9000)]
+    for shape in shapes:
+        names = ROWS.get(op, ("weight", "bias"))
+        wide = shape[-1:] if op in ROWS else shape[1:2]
+        with tempfile.TemporaryDirectory() as folder:
+            near = made(shape, torch.float16)
+            leaves = {"x": far_apart(near, folder)}
+            for name in names:
+                given = made(shape if name == "residual" else wide, torch.float16)
+                leaves[name] = far_apart(given, folder) if name == "residual" else given
+            options: dict[str, Any] = {"num_groups": 2} if op == "group_norm" else {}
+            options |= {"training": True} if op == "batch_norm" else {}
+            call = partial(getattr(interpreted, op), **options)
+            wanted = [name for name in leaves if name not in ("x", "residual")]
+            expected = run(call, leaves | {"x": near}, wanted or ["x"]).moved
+            yield f"{shape} far apart", run(call, leaves, wanted or ["x"]), expected
+
+
 def all_traced(op: str) -> Iterator[tuple[str, Trace, int]]:
     """Trace an op; yield the situation, what was seen, and the bytes that the plan says."""
+    yield from far_traced(op)
     if op in ROWS:
         yield from rows_traced(op)
         return
