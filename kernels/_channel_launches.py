@@ -10,11 +10,11 @@ from torch import Tensor
 
 from normcheck.kernels._launch import accumulation, launch
 from normcheck.kernels._slice_plan import (
+    Blocks,
     SlicePlan,
     Slices,
-    blocks_of,
-    plan_channels,
     plan_slices,
+    plan_sums,
     slices,
 )
 
@@ -156,14 +156,13 @@ def _measure(
     constants = over.constants | {"LEVELS": plan.levels, "STRICT": strict, "ACC": kept}
     arguments: tuple[object, ...] = (values, sums, squares, *over.sizes, cut.per, *over.strides[0])
     launch(slice_statistics, (plan.programs,), arguments, plan.warps, constants, strict=strict)
-    blocks = blocks_of(plan.tiles)
-    constants = {
-        "EPS": eps, "IN": plan.lines, "JN": plan.along, "SLOTS": blocks.slots,
-        "SLOT_LEVELS": blocks.levels, "BLOCKS": blocks.blocks, "STRICT": strict, "ACC": kept,
+    blocks = plan_sums(cut.rows, plan.tiles)
+    constants = _of_blocks(blocks) | {
+        "EPS": eps, "IN": plan.lines, "JN": plan.along, "STRICT": strict, "ACC": kept,
     }  # fmt: skip
-    length = cut.lines * cut.along
-    arguments = (sums, squares, *results, length, cut.lines, cut.along, plan.tiles, plan.across)
-    launch(combine_statistics, (cut.rows,), arguments, 4, constants, strict=strict)
+    arguments = (sums, squares, *results, cut.rows, cut.lines * cut.along, cut.lines, cut.along,
+                 plan.tiles, plan.across)  # fmt: skip
+    launch(combine_statistics, (blocks.programs,), arguments, 4, constants, strict=strict)
 
 
 def empty_backward(
@@ -269,14 +268,11 @@ def _combine(
     rows, channels, tiles = means.numel(), values.shape[1], terms[0].shape[2]
     deep = channels // groups if groups else 1
     found = torch.empty_like(means), torch.empty_like(means)
-    blocks = blocks_of(deep * tiles)
-    constants: dict[str, object] = {
-        "SLOTS": blocks.slots, "SLOT_LEVELS": blocks.levels, "BLOCKS": blocks.blocks,
-        "ONE_PLUS": one_plus, "STRICT": strict, "ACC": means.dtype,
-    }  # fmt: skip
-    arguments = (*terms, weight, *found, values.numel() // rows, deep * tiles, tiles,
+    blocks = plan_sums(rows, deep * tiles)
+    constants = _of_blocks(blocks) | {"ONE_PLUS": one_plus, "STRICT": strict, "ACC": means.dtype}
+    arguments = (*terms, weight, *found, rows, values.numel() // rows, deep * tiles, tiles,
                  channels // deep, deep)  # fmt: skip
-    launch(combine_terms, (rows,), arguments, 4, constants, strict=strict)
+    launch(combine_terms, (blocks.programs,), arguments, 4, constants, strict=strict)
     return found
 
 
@@ -286,11 +282,15 @@ def _sum_channels(terms: Tensor, result: Tensor, *, strict: bool) -> None:
     if result.numel() == 0:
         return
     samples, channels, tiles = terms.shape
-    rows, blocks = plan_channels(channels, samples * tiles)
-    constants: dict[str, object] = {
-        "ROWS": rows, "SLOTS": blocks.slots, "SLOT_LEVELS": blocks.levels,
-        "BLOCKS": blocks.blocks, "STRICT": strict, "ACC": terms.dtype,
-    }  # fmt: skip
-    grid = (-(-channels // rows),)
+    blocks = plan_sums(channels, samples * tiles)
+    constants = _of_blocks(blocks) | {"STRICT": strict, "ACC": terms.dtype}
     arguments = (terms, result, channels, samples * tiles, tiles)
-    launch(channel_sums, grid, arguments, 4, constants, strict=strict)
+    launch(channel_sums, (blocks.programs,), arguments, 4, constants, strict=strict)
+
+
+def _of_blocks(blocks: Blocks) -> dict[str, object]:
+    """What all kernels over sums are compiled for."""
+    return {
+        "ROWS": blocks.rows, "SLOTS": blocks.slots, "SLOT_LEVELS": blocks.levels,
+        "BLOCKS": blocks.blocks,
+    }  # fmt: skip

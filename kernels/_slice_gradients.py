@@ -48,21 +48,22 @@ def slice_terms(
 
 @triton.jit
 def combine_terms(
-    bias_terms, weight_terms, weight, shifts, projections, length, slots, tiles, per, deep,
-    SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr,
+    bias_terms, weight_terms, weight, shifts, projections, rows, length, slots, tiles, per, deep,
+    ROWS: tl.constexpr, SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr,
     ONE_PLUS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Return what dx loses: the means of g and of g x_hat over one slice, g = dy weight.
+    """Return what dx loses: the means of g and of g x_hat over ROWS slices, g = dy weight.
 
     A slice has ``slots`` terms, ``tiles`` of each channel.
     """
-    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
-    count = tl.full((1,), 0.0, ACC) + length
-    shift = tl.zeros((1,), ACC)
-    projection = tl.zeros((1,), ACC)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    held_row = row < rows
+    count = tl.full((ROWS,), 0.0, ACC) + length
+    shift = tl.zeros((ROWS,), ACC)
+    projection = tl.zeros((ROWS,), ACC)
     for block in range(BLOCKS):
         slot = block * SLOTS + tl.arange(0, SLOTS)
-        held = (slot < slots)[None, :]
+        held = held_row[:, None] & (slot < slots)[None, :]
         at = row[:, None] * slots + slot[None, :]
         term = tl.load(bias_terms + at, mask=held, other=0.0)
         product = tl.load(weight_terms + at, mask=held, other=0.0)
@@ -73,10 +74,10 @@ def combine_terms(
                 factor += 1.0
             term *= factor
             product *= factor
-        shift += sum_columns(term, 1, SLOTS, SLOT_LEVELS, STRICT)
-        projection += sum_columns(product, 1, SLOTS, SLOT_LEVELS, STRICT)
-    tl.store(shifts + row, over(shift, count))
-    tl.store(projections + row, over(projection, count))
+        shift += sum_columns(term, ROWS, SLOTS, SLOT_LEVELS, STRICT)
+        projection += sum_columns(product, ROWS, SLOTS, SLOT_LEVELS, STRICT)
+    tl.store(shifts + row, over(shift, count), mask=held_row)
+    tl.store(projections + row, over(projection, count), mask=held_row)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Blocks", "SlicePlan", "Slices", "blocks_of", "plan_channels", "plan_slices", "slices"]
+__all__ = ["Blocks", "SlicePlan", "Slices", "plan_slices", "plan_sums", "slices"]
 
 # Elements of a program, of a slice that one holds, and of a tile of a slice that none does.
 _PROGRAM, _LONGEST, _TILE = 4096, 16384, 1024
@@ -17,7 +17,6 @@ _PROGRAM, _LONGEST, _TILE = 4096, 16384, 1024
 _TURNED = 8192
 # Channels last: as many slices as 32 bytes hold at least, of fewer elements.
 _ADJACENT, _ADJACENT_TILE = 16, 512
-_SLOTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,29 +153,29 @@ def _aligned(
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """How a row of tiles' sums is added: blocks of slots, one after the other.
+    """How rows of tiles' sums are added: blocks of slots, one after the other.
 
     Attributes:
+        rows: Of a program, a power of two.
+        programs: Of the launch.
         slots: Of a block, a power of two.
         levels: Of the tree over them.
-        blocks: Of the row.
+        blocks: Of a row.
     """
 
+    rows: int
+    programs: int
     slots: int
     levels: int
     blocks: int
 
 
-def blocks_of(count: int, most: int = _SLOTS) -> Blocks:
-    """Plan a sum of so many terms."""
-    slots = min(_power(count), most)
-    return Blocks(slots, slots.bit_length() - 1, -(-count // slots))
-
-
-def plan_channels(channels: int, count: int) -> tuple[int, Blocks]:
-    """Plan the sums of so many terms of each channel: channels of a program, and its blocks."""
-    blocks = blocks_of(count, _TILE)
-    return min(max(1, _PROGRAM // blocks.slots), _power(channels)), blocks
+def plan_sums(rows: int, count: int) -> Blocks:
+    """Plan the sums of rows of so many terms."""
+    slots = min(_power(count), _TILE)
+    together = min(_TILE // slots, _power(rows))
+    levels = slots.bit_length() - 1
+    return Blocks(together, -(-rows // together), slots, levels, -(-count // slots))
 
 
 def _power(number: int) -> int:

@@ -186,37 +186,40 @@ def _held(tile, lines, along, across, IN: tl.constexpr, JN: tl.constexpr):
 
 @triton.jit
 def combine_statistics(
-    sums, squares, means, roots, variances, length, lines, along, tiles, across,
-    EPS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr, SLOTS: tl.constexpr,
-    SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
+    sums, squares, means, roots, variances, rows, length, lines, along, tiles, across,
+    EPS: tl.constexpr, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
+    SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr, STRICT: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
-    """Combine the tiles of one slice: their squares, and those of their means' deviations."""
-    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
-    everything = tl.full((1,), 0.0, ACC) + length
-    total = tl.zeros((1,), ACC)
+    """Combine the tiles of ROWS slices: their squares, and those of their means' deviations."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    held_row = row < rows
+    everything = tl.full((ROWS,), 0.0, ACC) + length
+    total = tl.zeros((ROWS,), ACC)
     for block in range(BLOCKS):
         slot = block * SLOTS + tl.arange(0, SLOTS)
-        at = row[:, None] * tiles + slot[None, :]
-        part = tl.load(sums + at, mask=(slot < tiles)[None, :], other=0.0)
-        total += sum_columns(part, 1, SLOTS, SLOT_LEVELS, STRICT)
+        held = held_row[:, None] & (slot < tiles)[None, :]
+        part = tl.load(sums + row[:, None] * tiles + slot[None, :], mask=held, other=0.0)
+        total += sum_columns(part, ROWS, SLOTS, SLOT_LEVELS, STRICT)
     mean = over(total, everything)
-    square = tl.zeros((1,), ACC)
+    square = tl.zeros((ROWS,), ACC)
     for block in range(BLOCKS):
         slot = block * SLOTS + tl.arange(0, SLOTS)
-        held = (slot < tiles)[None, :]
+        held = held_row[:, None] & (slot < tiles)[None, :]
         at = row[:, None] * tiles + slot[None, :]
-        count = tl.full((1, SLOTS), 0.0, ACC) + _held(slot, lines, along, across, IN, JN)[None, :]
+        count = tl.full((ROWS, SLOTS), 0.0, ACC)
+        count += _held(slot, lines, along, across, IN, JN)[None, :]
         # What is beyond the last tile has no elements to divide by.
         count = tl.where(held, count, 1.0)
         part = tl.load(sums + at, mask=held, other=0.0)
         away = over(part, count) - mean[:, None]
         part = tl.load(squares + at, mask=held, other=0.0)
         part = tl.where(held, part + count * away * away, 0.0)
-        square += sum_columns(part, 1, SLOTS, SLOT_LEVELS, STRICT)
-    tl.store(means + row, mean)
-    tl.store(roots + row, _root_of_mean(square, everything, EPS))
+        square += sum_columns(part, ROWS, SLOTS, SLOT_LEVELS, STRICT)
+    tl.store(means + row, mean, mask=held_row)
+    tl.store(roots + row, _root_of_mean(square, everything, EPS), mask=held_row)
     if variances is not None:
-        tl.store(variances + row, over(square, everything - 1.0))
+        tl.store(variances + row, over(square, everything - 1.0), mask=held_row)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from normcheck.kernels._plan import Plan
-from normcheck.kernels._slice_plan import SlicePlan, Slices, blocks_of
+from normcheck.kernels._slice_plan import SlicePlan, Slices, plan_sums
 
 __all__ = ["Traffic", "of_channels", "of_channels_backward", "of_rows", "of_rows_backward"]
 
@@ -151,7 +151,9 @@ def of_channels_backward(
     if fixed:
         return Traffic(floor, again | {"dy": size})
     slots = count // cut.rows
-    loads = cut.rows * _distinct(slots, blocks_of(slots).slots, summed.tiles)
+    blocks = plan_sums(cut.rows, slots)
+    together = _slices(cut.rows, blocks.rows, cut.per)
+    loads = together * _distinct(slots, blocks.slots, summed.tiles)
     again["x and dy"] = 2 * size
     again["terms"] += 2 * kept * (count + cut.rows * (1 + plan.tiles))
     again["weight"] += weight * loads
@@ -164,10 +166,14 @@ def _kept(itemsize: int) -> int:
 
 def _parameters(cut: Slices, plan: SlicePlan) -> int:
     """Return how many elements of weight a pass reads."""
-    whole, rest = divmod(cut.rows, plan.rows)
-    slices = whole * min(plan.rows, cut.per) + min(rest, cut.per)
     times = (plan.tiles, plan.across, plan.tiles // plan.across)[cut.channels]
-    return slices * cut.deep * times
+    return _slices(cut.rows, plan.rows, cut.per) * cut.deep * times
+
+
+def _slices(rows: int, together: int, per: int) -> int:
+    """Return how many slices have other channels than those beside them in their programs."""
+    whole, rest = divmod(rows, together)
+    return whole * min(together, per) + min(rest, per)
 
 
 def _distinct(count: int, block: int, share: int) -> int:

@@ -69,10 +69,10 @@ class Channels:
         return self.cut(np.broadcast_to(parameter[:, None], x.shape))
 
 
-def _blocks(values: Array, most: int) -> Array:
+def _blocks(values: Array) -> Array:
     """Sum the last axis: blocks as neighbours, one after the other."""
     total = np.zeros(values.shape[:-1], values.dtype)
-    size = min(power(values.shape[-1]), most)
+    size = min(power(values.shape[-1]), 1024)
     for start in range(0, values.shape[-1], size):
         block = values[..., start : start + size]
         missing = size - block.shape[-1]
@@ -93,9 +93,9 @@ def _statistics(channels: Channels, x: Array) -> tuple[Array, Array]:
     sums, counts = tree(tiles), held.sum(-1)
     away = np.where(held > 0, tiles - (sums / counts)[..., None], number(0))
     squares = tree(away * away)
-    mean = _blocks(sums, 4096) / length
+    mean = _blocks(sums) / length
     apart = sums / counts - mean[:, None]
-    return mean, _blocks(squares + counts * apart * apart, 4096)
+    return mean, _blocks(squares + counts * apart * apart)
 
 
 def forward(
@@ -147,14 +147,14 @@ def backward(
         rows, length = len(mean), number(values.size // len(mean))
         per = np.tile(factor, len(terms) // count)[:, None]
         shift, projection = (
-            _blocks((each * per).reshape(rows, -1), 4096) / length for each in (terms, products)
+            _blocks((each * per).reshape(rows, -1)) / length for each in (terms, products)
         )
         result = result - shift[:, None, None] - normalised * projection[:, None, None]
     result = result * root[:, None, None]
     assert deep * len(mean) == len(terms)
     # A channel's terms, sample after sample.
     sums = [
-        _blocks(each.reshape(-1, count, each.shape[1]).transpose(1, 0, 2).reshape(count, -1), 1024)
+        _blocks(each.reshape(-1, count, each.shape[1]).transpose(1, 0, 2).reshape(count, -1))
         for each in (products, terms)
     ]
     return rounded(channels.joined(result, values), x.dtype).reshape(x.shape), sums[0], sums[1]
