@@ -1,4 +1,4 @@
-"""Timings of a target beside torch's own, on the same inputs; what is wrong is not ranked.
+"""Timings of a target beside others, on the same inputs; what is wrong is not ranked.
 
 The time is pytest-benchmark's; inputs, bytes and rivals are those of `normcheck bench`.
 """
@@ -25,14 +25,15 @@ from normcheck.plugin.session import Session
 from normcheck.record import Record, Verdict
 from normcheck.targets.adapter import Adapter
 from normcheck.targets.frameworks import NoGradientError
-from normcheck.targets.target import adapt
+from normcheck.targets.own_kernels import kernel_of
+from normcheck.targets.target import adapt, load
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 __all__ = ["MINE", "Benchmark", "items", "timings"]
 
-MINE = "target"
+MINE, KERNEL = "target", "kernel"
 _COLUMNS, _POSITIONS = 4096, 56
 _ROUNDS = 30
 
@@ -46,7 +47,7 @@ class Benchmark:
         planned: The target.
         dtype: Name of the format.
         direction: ``forward`` or ``backward``.
-        rival: Whose: the target's, or one of `rivals`.
+        rival: Whose: the target's, one of `rivals`, or on a GPU our kernel's.
     """
 
     session: Session
@@ -102,6 +103,9 @@ class Benchmark:
         if self.rival == MINE:
             self._refuse_what_is_wrong(fixtures)
             return self.planned.filled(fixtures)
+        if self.rival == KERNEL:
+            kernel = kernel_of(plan.adapter.op.name, str(plan.device))
+            return load(kernel, plan.adapter.op, plan.policy)
         try:
             function = rivals(plan.adapter.op.name)[self.rival]()
         except TargetError as error:
@@ -129,7 +133,10 @@ def _nothing() -> None:
 
 def timings(session: Session, planned: Planned) -> list[Benchmark]:
     """Return the timings of a target."""
-    names = (MINE, *rivals(planned.plan.adapter.op.name))
+    op = planned.plan.adapter.op.name
+    names = [MINE, *rivals(op)]
+    if kernel_of(op, str(planned.plan.device)):
+        names.append(KERNEL)
     return [
         Benchmark(session, planned, dtype, direction, rival)
         for dtype in planned.plan.dtypes

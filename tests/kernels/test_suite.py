@@ -2,7 +2,9 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from normcheck.kernels.l2_norm import l2_norm
 from normcheck.kernels.layer_norm import layer_norm
 from normcheck.kernels.rms_norm import rms_norm
 from normcheck.ops import catalogue
+from normcheck.plugin.benchmarks import timings
+from normcheck.plugin.planning import Planned
 from normcheck.policy import Policy
 from normcheck.record import Verdict
 from normcheck.targets.own_kernels import kernel_of
@@ -83,6 +87,18 @@ def test_a_kernel_is_what_others_are_compared_with_on_a_gpu(op: str) -> None:
     beside, _ = contenders(Settings(Implementation("torch.nn.functional:rms_norm"), op="rms_norm",
                                     device="cuda"))  # fmt: skip
     assert "normcheck.kernels.rms_norm:rms_norm" in [each.name for each in beside]
+
+
+def test_on_a_gpu_the_plugin_times_the_kernel_too() -> None:
+    pytest.importorskip("triton")
+    plan = api.make_plan("torch.nn.functional:rms_norm", dtypes=["float32"])
+    # Neither is asked for anything: which timings there are follows from the plan.
+    unasked: Any = None
+    on_cpu = timings(unasked, Planned(unasked, plan, "place"))
+    assert {timing.rival for timing in on_cpu} == {"target", "torch", "compiled"}
+    there = replace(plan, device=torch.device("cuda"))
+    on_gpu = timings(unasked, Planned(unasked, there, "place"))
+    assert {timing.rival for timing in on_gpu} == {"target", "torch", "compiled", "kernel"}
 
 
 def test_an_op_without_a_kernel_has_none() -> None:
