@@ -39,3 +39,13 @@ def test_mutants_are_found(tmp_path: Path) -> None:
     assert len(found) >= 17
     assert [name for name, said in found.items() if not said] == []
     assert [fault for fault in FAULTS if not any(fault in said for said in found.values())] == []
+
+
+def test_faults_that_no_mutant_has_are_found_too(tmp_path: Path) -> None:
+    done = run_python([str(HERE / "faulty_kernels.py")], tmp_path, os.environ)
+    assert done.returncode == 0, done.stderr
+    unwritten, raced = json.loads(done.stdout)
+    assert unwritten == ["copies reads 8 elements that nobody wrote"]
+    # Each program but the last one writes what the next one reads.
+    shared = "reads 2 elements of values that another program writes"
+    assert f"follows_the_program_before {shared}" in raced
