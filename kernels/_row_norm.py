@@ -48,7 +48,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.adds = residual is not None
     ctx.mark_non_differentiable(means, roots)
     ctx.save_for_backward(x if residual is None else total, weight, means, roots)
-    ctx.bias = None if bias is None else bias.dtype
+    ctx.bias = None if bias is None else (bias.dtype, bias.shape)
 
 
 def _differentiate(ctx: Any, dy: Tensor | None, dtotal: Tensor | None, *_: Tensor | None) -> Any:
@@ -59,10 +59,12 @@ def _differentiate(ctx: Any, dy: Tensor | None, dtotal: Tensor | None, *_: Tenso
     dx, dweight, dbias = torch.ops.normcheck.row_norm_backward(
         torch.zeros_like(x) if dy is None else dy, dtotal if ctx.adds else None, x, weight, means,
         roots, columns, kind, eps, one_plus, strict, weight.dtype if wants_weight else None,
-        ctx.bias if wants_bias else None,
+        ctx.bias[0] if wants_bias else None,
     )  # fmt: skip
-    both = (dx, dx if residual else None)
-    return (*both, dweight if wants_weight else None, dbias if wants_bias else None, *[None] * 6)
+    # Of several dimensions the kernels make one.
+    dweight = dweight.view(weight.shape) if wants_weight else None
+    dbias = dbias.view(ctx.bias[1]) if wants_bias else None
+    return dx, dx if residual else None, dweight, dbias, *[None] * 6
 
 
 def _refuse(ctx: Any, *_: Tensor | None) -> Any:
