@@ -20,7 +20,7 @@ class OutputContract(Property):
     name = "output_contract"
     explanation = Explanation(
         claim="The target returns the op's outputs, each with the shape and dtype of x, on the "
-        "device of x; gradients have the dtype of what they are gradients of.",
+        "device of x; gradients have the shape and dtype of what they are gradients of.",
         why="A promoted dtype doubles memory traffic downstream, and a wrong shape broadcasts "
         "silently.",
         bound="Exact. The output dtype is the input's unless --policy output=... declares another. "

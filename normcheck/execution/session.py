@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,6 +29,12 @@ __all__ = ["Session", "same_bits"]
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BUFFERS = ("running_mean", "running_var")
+# What torch and JAX say of a custom backward that returned gradients of another shape or number.
+_WRONG_GRADIENTS = re.compile(
+    r"returned an (invalid gradient at index|incorrect number of gradients)"
+    r"|returned a gradient different than None"
+    r"|bwd rule .*must produce"
+)
 
 
 def same_bits(first: Tensor, second: Tensor) -> bool:
@@ -202,4 +209,6 @@ def _trouble(error: BaseException, limit_s: float) -> Raised:
     for kind, trouble, message in kinds:
         if isinstance(error, kind):
             return Raised(trouble, message)
+    if _WRONG_GRADIENTS.search(first):
+        return Raised(Trouble.UNEXPECTED, first)
     return Raised(Trouble.REFUSED, text)

@@ -180,6 +180,8 @@ class _Backward(torch.autograd.Function):
         db = _summed(ones, rows, fault).to(ctx.dtype) if ctx.bias else None
         if fault == "dy":
             dy.copy_(dx)
+        if fault == "flat":
+            dw, db = (None if t is None else t.flatten() for t in (dw, db))
         return dx, dw, db, None, None, None
 
 
@@ -227,6 +229,12 @@ def missing_weight_gradient(
     x: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     return _faulty(x, normalized_shape, weight, bias, eps, "no dw")
+
+
+def flat_parameter_gradients(
+    x: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    return _faulty(x, normalized_shape, weight, bias, eps, "flat")
 
 
 def overwrites_dy(
