@@ -16,7 +16,7 @@ import normcheck
 from normcheck.errors import UsageError
 from normcheck.record import Record
 from normcheck.record import read as read_record
-from normcheck.survey import catalogue, interpreted
+from normcheck.survey import catalogue
 from normcheck.survey.document import Cell, Entry, Status, Survey
 from normcheck.survey.reading import cells_of, status_of
 from normcheck.survey.running import Order, run, usable
@@ -70,43 +70,25 @@ class _Task:
         return self.subject.arguments(catalogue.module_of(self.adaptor))
 
     @property
-    def interpreted(self) -> bool:
-        return self.subject.is_interpreted_on(self.settings.device)
-
-    @property
     def offered(self) -> list[str]:
         """The formats that are asked for and offered, in order."""
         return [dtype for dtype in self.settings.dtypes if dtype in self.subject.dtypes]
 
     @property
     def dtypes(self) -> str:
-        left_out = interpreted.DTYPES if self.interpreted else {}
-        return ",".join(dtype for dtype in self.offered if dtype not in left_out)
-
-    @property
-    def properties(self) -> list[str]:
-        """The words that select properties; none for all."""
-        if not self.interpreted:
-            return []
-        from normcheck.properties import registry  # imports torch
-
-        names = (name for name in registry.names() if name not in interpreted.PROPERTIES)
-        return [word for name in names for word in ("--property", name)]
+        return ",".join(self.offered)
 
     def words(self) -> list[str]:
         """Return the words after ``normcheck``."""
         return [
             "run", *self.arguments, "--op", self.subject.op, "--dtype", self.dtypes,
             "--profile", self.settings.profile, "--device", self.settings.device,
-            *self.properties,
         ]  # fmt: skip
 
     def refusal(self) -> str:
         """Return why no format is left to judge, "" if one is."""
         if self.dtypes:
             return ""
-        if self.offered:
-            return interpreted.DTYPES[self.offered[0]]
         return f"is offered in {', '.join(self.subject.dtypes)} only"
 
     def entry(self, status: Status, reason: str = "", **more: object) -> Entry:
@@ -228,8 +210,7 @@ def _record_file(task: _Task) -> Path:
 
 def _cells(task: _Task, record: Record) -> list[Cell]:
     installed, _ = catalogue.versions(task.library)
-    cells = cells_of(record, task.id, task.arguments, installed)
-    return interpreted.with_reasons(cells, task.offered) if task.interpreted else cells
+    return cells_of(record, task.id, task.arguments, installed)
 
 
 def _judged(task: _Task) -> Entry:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -17,8 +18,9 @@ from normcheck.targets.adapter import (
 )
 from normcheck.targets.binding import bind_function, declared_eps, parameters_of
 from normcheck.targets.frameworks import framework_of, named_framework
-from normcheck.targets.module import bind_module
+from normcheck.targets.module import ModuleAdapter, bind_module
 from normcheck.targets.resolve import resolve
+from normcheck.targets.triton_interpreter import mend
 
 __all__ = ["adapt", "load"]
 
@@ -62,8 +64,23 @@ def adapt(
     """Bind an object that was already imported; arguments as of `load`."""
     target = refuse_unless_callable(found, text)
     values = dict(fixed or {})
+    bound: FunctionAdapter | ModuleAdapter
     if inspect.isclass(target) and issubclass(target, nn.Module):
-        return bind_module(target, text, op, values, policy)
+        bound = bind_module(target, text, op, values, policy)
+    else:
+        bound = _bound(target, text, op, values, policy, framework)
+    interpreted = mend()
+    return replace(bound, notes=(*bound.notes, interpreted)) if interpreted else bound
+
+
+def _bound(
+    target: Callable[..., object],
+    text: str,
+    op: Op,
+    values: dict[str, object],
+    policy: Policy,
+    framework: str,
+) -> FunctionAdapter:
     parameters = [p.name for p in parameters_of(target, text, op)]
     declared = declared_eps(values, op)
     if "eps" not in parameters:

@@ -23,7 +23,7 @@ from normcheck.kernels.l2_norm import l2_norm
 from normcheck.kernels.layer_norm import layer_norm
 from normcheck.kernels.qk_norm import qk_norm
 from normcheck.kernels.rms_norm import rms_norm
-from tests.kernels import exact_bfloat16
+from normcheck.targets import triton_interpreter
 
 __all__ = [
     "add_layer_norm",
@@ -36,7 +36,7 @@ __all__ = [
     "rms_norm",
 ]
 
-exact_bfloat16.install()
+triton_interpreter.mend()
 
 strict_layer_norm = partial(layer_norm, mode="strict")
 strict_rms_norm = partial(rms_norm, mode="strict")

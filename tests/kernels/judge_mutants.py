@@ -19,12 +19,12 @@ os.environ["TRITON_INTERPRET"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from normcheck import api
-from tests.kernels import exact_bfloat16
+from normcheck.targets import triton_interpreter
 from tests.kernels.mutants import MUTANTS, Mutant
 
 __all__ = ["found"]
 
-exact_bfloat16.install()
+triton_interpreter.mend()
 
 
 def found(mutant: Mutant) -> str:

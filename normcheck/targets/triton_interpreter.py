@@ -1,0 +1,215 @@
+"""Make Triton's interpreter do what a GPU does, where it runs a target's kernels.
+
+By itself it cuts float32 off to bfloat16 where a GPU rounds to nearest, reads subnormal numbers of
+bfloat16 wrongly, computes with the bits of a bfloat16 as with integers, and keeps its place in the
+grid in a global, so that two threads disturb each other. A right kernel would be blamed for that.
+
+Compiled, each operation on bfloat16 is rounded once. float32 is so much wider that what is
+computed in it and rounded again is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bits", "mend", "narrowed", "widened"]
+
+Bits = NDArray[np.uint16]
+Floats = NDArray[Any]
+Wide = type[np.floating[Any]]
+_OFF = ("", "0", "false", "off", "n", "no")
+_NOTE = (
+    "Triton's interpreter runs its kernels, with bfloat16 rounded as a GPU rounds it, and one "
+    "launch at a time"
+)
+_OTHERWISE = (
+    "Triton {}'s interpreter runs its kernels, and is built otherwise than those whose bfloat16 is "
+    "mended: what is found in bfloat16, or by threads, may be its fault"
+)
+_one_at_a_time = threading.RLock()
+
+
+def mend() -> str:
+    """Mend the interpreter of this process, if ``TRITON_INTERPRET`` turned it on.
+
+    Returns:
+        What a reader of a verdict must know, in a sentence without a full stop; "" where Triton
+        does not interpret.
+    """
+    if os.environ.get("TRITON_INTERPRET", "").lower() in _OFF or find_spec("triton") is None:
+        return ""
+    import triton
+    from triton.runtime import interpreter
+
+    if getattr(interpreter, "_normcheck_mended", False):
+        return _NOTE
+    try:
+        _mend_conversions(interpreter)
+        _mend_arithmetic(interpreter)
+        _mend_reductions(interpreter)
+        _take_turns(interpreter)
+    except AttributeError:
+        return _OTHERWISE.format(triton.__version__)
+    interpreter._normcheck_mended = True
+    return _NOTE
+
+
+def widened(bits: Bits) -> NDArray[np.float32]:
+    """Return the float32 that bfloat16 numbers are: the same bits before 16 zeros."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def narrowed(values: Floats) -> Bits:
+    """Round floating point numbers to bfloat16: to nearest, ties to even."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32)
+        # A float64 is rounded to odd first, so that the second rounding sees which side it is on.
+        beyond = np.abs(single) > np.abs(values)
+        single = np.where(beyond, np.nextafter(single, np.float32(0)), single)
+    bits = single.view(np.uint32)
+    bits = bits | (single != values).astype(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)
+
+
+def _mend_conversions(interpreter: Any) -> None:
+    import triton.language as tl
+
+    builder = interpreter.InterpreterBuilder
+    convert = builder.cast_impl
+
+    def cast_impl(self: Any, source: Any, target: Any) -> Any:
+        source_type, target_type = source.dtype.scalar, target.scalar
+        if tl.bfloat16 not in (source_type, target_type) or source_type == target_type:
+            return convert(self, source, target)
+        data = source.data
+        if source_type == tl.bfloat16:
+            data = widened(data)
+        if target_type == tl.bfloat16:
+            data = narrowed(data)
+        else:
+            data = data.astype(interpreter._get_np_dtype(target_type))
+        return interpreter.TensorHandle(data, target_type)
+
+    builder.cast_impl = cast_impl
+
+
+def _mend_arithmetic(interpreter: Any) -> None:
+    builder = interpreter.InterpreterBuilder
+    for name in ("unary_op", "binary_op", "ternary_op"):
+        setattr(builder, name, _rounding(interpreter, getattr(builder, name), np.float32))
+    # A product and a sum that are rounded once leave float32.
+    builder.create_fma = _rounding(interpreter, builder.create_fma, np.float64)
+    multiply, atomic = builder.create_dot, builder.create_atomic_rmw
+
+    def dot(self: Any, a: Any, b: Any, *others: Any) -> Any:
+        a, b = (_wide(interpreter, each, np.float32) for each in (a, b))
+        return multiply(self, a, b, *others)
+
+    def atomic_rmw(self: Any, operation: Any, pointer: Any, value: Any, *others: Any) -> Any:
+        if _is_narrow(value):
+            raise NotImplementedError("Triton's interpreter has no atomic operations on bfloat16")
+        return atomic(self, operation, pointer, value, *others)
+
+    builder.create_dot, builder.create_atomic_rmw = dot, atomic_rmw
+
+
+def _is_narrow(operand: Any) -> bool:
+    import triton.language as tl
+
+    dtype = getattr(operand, "dtype", None)
+    return bool(getattr(dtype, "scalar", None) == tl.bfloat16)
+
+
+def _wide(interpreter: Any, operand: Any, dtype: Wide) -> Any:
+    """Return a bfloat16 in a wider format, and anything else as it is."""
+    import triton.language as tl
+
+    if not _is_narrow(operand):
+        return operand
+    kind = tl.float64 if dtype is np.float64 else tl.float32
+    return interpreter.TensorHandle(widened(operand.data).astype(dtype), kind)
+
+
+def _rounding(interpreter: Any, plain: Callable[..., Any], dtype: Wide) -> Any:
+    """Return an operation that computes bfloat16 in a wider format and rounds the result."""
+    import triton.language as tl
+
+    def mended(self: Any, *operands: Any) -> Any:
+        # np.where chooses bits, and changes none.
+        if operands[-1] is np.where or not any(map(_is_narrow, operands)):
+            return plain(self, *operands)
+        found = plain(self, *(_wide(interpreter, operand, dtype) for operand in operands))
+        # A comparison has found truth values.
+        is_number = found.data.dtype == dtype
+        return interpreter.TensorHandle(narrowed(found.data), tl.bfloat16) if is_number else found
+
+    return mended
+
+
+def _mend_reductions(interpreter: Any) -> None:
+    import triton.language as tl
+
+    reductions, scans = interpreter.ReduceOps, interpreter.ScanOps
+    plain_sum, plain_extremes, plain_scan = (
+        reductions.sum, reductions.min_max, scans.apply_impl
+    )  # fmt: skip
+
+    def total(self: Any, given: Any) -> Any:
+        if given.dtype.scalar != tl.bfloat16:
+            return plain_sum(self, given)
+        data = given.handle.data
+        found = _pairwise(data.ravel() if self.axis is None else np.moveaxis(data, self.axis, -1))
+        if self.keep_dims:
+            found = found.reshape(
+                [1 if self.axis in (None, i) else n for i, n in enumerate(data.shape)]
+            )
+        return self.to_tensor(found, given.dtype)
+
+    def extremes(self: Any, given: Any, *operations: Any, **named: Any) -> Any:
+        if given.dtype.scalar != tl.bfloat16:
+            return plain_extremes(self, given, *operations, **named)
+        single = tl.core.tensor(
+            interpreter.TensorHandle(widened(given.handle.data), tl.float32),
+            tl.block_type(tl.float32, list(given.shape)),
+        )
+        found = plain_extremes(self, single, *operations, **named)
+        value, *place = found if isinstance(found, tuple) else (found,)
+        bits = narrowed(value.handle.data).reshape([int(size) for size in value.shape])
+        narrow = self.to_tensor(bits, given.dtype)
+        return (narrow, *place) if place else narrow
+
+    def scan(self: Any, given: Any) -> Any:
+        if any(each.dtype.scalar == tl.bfloat16 for each in given):
+            raise NotImplementedError("Triton's interpreter has no running sums of bfloat16")
+        return plain_scan(self, given)
+
+    reductions.sum, reductions.min_max, scans.apply_impl = total, extremes, scan
+
+
+def _pairwise(bits: Bits) -> Bits:
+    """Add the last dimension as neighbours, each sum rounded: no GPU adds with fewer roundings."""
+    while (count := bits.shape[-1]) > 1:
+        if count % 2:
+            bits = np.concatenate([bits, np.zeros_like(bits[..., :1])], -1)
+        values = widened(bits)
+        bits = narrowed(values[..., 0::2] + values[..., 1::2])
+    return bits[..., 0]
+
+
+def _take_turns(interpreter: Any) -> None:
+    executor = interpreter.GridExecutor
+    launch = executor.__call__
+
+    def alone(self: Any, *arguments: Any, **named: Any) -> Any:
+        with _one_at_a_time:
+            return launch(self, *arguments, **named)
+
+    executor.__call__ = alone
