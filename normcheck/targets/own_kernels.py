@@ -1,10 +1,13 @@
 """normcheck's own fused kernel of an op, by name: what others are compared with on a GPU.
 
-Imports no torch but to find out what device ``auto`` is.
+Imports no torch: a process that has asked CUDA for its devices cannot fork children that use them.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
 from importlib.util import find_spec
 
 __all__ = ["kernel_of"]
@@ -27,8 +30,11 @@ def kernel_of(op: str, device: str) -> str:
 
 
 def _is_gpu(device: str) -> bool:
-    if device != "auto":
-        return device.startswith("cuda")
-    import torch
+    return _sees_a_gpu() if device == "auto" else device.startswith("cuda")
 
-    return torch.cuda.is_available()
+
+@cache
+def _sees_a_gpu() -> bool:
+    """Whether ``auto`` is a GPU here, found out in another process."""
+    words = [sys.executable, "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
+    return subprocess.run(words, capture_output=True).returncode == 0

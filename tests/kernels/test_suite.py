@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,16 @@ def test_on_a_gpu_the_plugin_times_the_kernel_too() -> None:
     there = replace(plan, device=torch.device("cuda"))
     on_gpu = timings(unasked, Planned(unasked, there, "place"))
     assert {timing.rival for timing in on_gpu} == {"target", "torch", "compiled", "kernel"}
+
+
+def test_what_auto_is_is_asked_in_another_process() -> None:
+    """Once CUDA was asked for its devices, no child of a fork can use them."""
+    pytest.importorskip("triton")
+    words = "import sys\nfrom normcheck.targets.own_kernels import kernel_of\n"
+    words += "sys.stdout.write(repr([kernel_of('rms_norm', 'auto'), 'torch' in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    expected = kernel_of("rms_norm", "cuda") if torch.cuda.is_available() else ""
+    assert done.stdout == repr([expected, False])
 
 
 def test_an_op_without_a_kernel_has_none() -> None:
