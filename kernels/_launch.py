@@ -60,6 +60,14 @@ def compiled_with(
     return found
 
 
+def _at(tensor: object) -> contextlib.AbstractContextManager[object]:
+    """Make a tensor's device the current one: Triton launches on that, and on its stream."""
+    device = tensor.get_device() if isinstance(tensor, Tensor) else -1
+    if device < 0 or device == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
+
+
 def launch(
     kernel: Any,
     grid: Sequence[int],
@@ -74,7 +82,7 @@ def launch(
     Args:
         kernel: What ``triton.jit`` made.
         grid: Programs along each axis.
-        arguments: Tensors, None, and numbers.
+        arguments: A tensor, and more tensors, None, and numbers.
         warps: Of a program.
         constants: Compile-time arguments, by name.
         strict: Whether products and sums stay apart.
@@ -84,6 +92,6 @@ def launch(
     backend = "cuda" if torch.version.hip is None else "hip"
     chosen: Callable[..., None] = kernel[tuple(grid)]
     # The interpreter patches Triton's language for one launch at a time.
-    alone = contextlib.nullcontext() if isinstance(kernel, triton.JITFunction) else _one_at_a_time
-    with alone:
+    compiled = isinstance(kernel, triton.JITFunction)
+    with _at(arguments[0]) if compiled else _one_at_a_time:
         chosen(*arguments, **compiled_with(constants, backend, warps, strict=strict))
