@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from normcheck.kernels._launch import accumulation, launch
-from normcheck.kernels._slice_plan import (
-    Blocks,
-    SlicePlan,
-    Slices,
-    plan_slices,
-    plan_sums,
-    slices,
-)
+from normcheck.kernels._slice_pass import SlicePass
+from normcheck.kernels._slice_plan import Blocks, plan_sums
 
 __all__ = ["backward", "empty_backward", "empty_forward", "forward", "sample_view"]
 
@@ -26,36 +20,8 @@ def sample_view(x: Tensor) -> Tensor:
     return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """One pass over tensors that are cut alike; the first one's layout decides how."""
-
-    cut: Slices
-    plan: SlicePlan
-    strides: list[tuple[int, int, int, int]]
-
-    @classmethod
-    def over(cls, groups: int, *tensors: Tensor) -> _Pass:
-        first = tensors[0]
-        cut = slices(first.shape, first.stride(), groups)
-        strides = [cut.strides(each.stride()) for each in tensors]
-        starts = [each.data_ptr() // each.element_size() for each in tensors]
-        return cls(cut, plan_slices(cut, first.element_size(), strides, starts), strides)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Slices, lines, elements of a line, tiles of a slice and of a line."""
-        cut, plan = self.cut, self.plan
-        return cut.rows, cut.lines, cut.along, plan.tiles, plan.across
-
-    @property
-    def constants(self) -> dict[str, object]:
-        """What all kernels over elements are compiled for."""
-        plan = self.plan
-        return {
-            "ROWS": plan.rows, "IN": plan.lines, "JN": plan.along, "VECTOR": plan.vector,
-            "BY_ROWS": plan.by_rows,
-        }  # fmt: skip
+# A training step asks for the same again.
+_planned_sums = lru_cache(4096)(plan_sums)
 
 
 def empty_forward(
@@ -101,7 +67,7 @@ def forward(
     if x.numel() == 0:
         return y, means, roots, variances
     values, result = sample_view(x), sample_view(y)
-    over = _Pass.over(groups, values, result)
+    over = SlicePass.over(groups, values, result)
     cut, plan = over.cut, over.plan
     constants = over.constants | {
         "CHANNELS": cut.channels, "ONE_PLUS": one_plus, "CAST": cast, "ACC": accumulation(x.dtype),
@@ -110,10 +76,10 @@ def forward(
     strides = (*over.strides[0], *over.strides[1])
     kept = variances if variances.numel() else None
     if mean is None and plan.tiles == 1:
-        constants |= {"EPS": eps, "LEVELS": plan.levels, "STRICT": strict}
+        constants |= {"LEVELS": plan.levels, "STRICT": strict}
         arguments: tuple[object, ...] = (
             values, *parameters, result, means, roots, kept, cut.rows, cut.lines, cut.along,
-            cut.per, cut.deep, *strides,
+            cut.per, cut.deep, *strides, eps,
         )  # fmt: skip
         launch(whole_slices, (plan.programs,), arguments, plan.warps, constants, strict=strict)
         return y, means, roots, variances
@@ -134,14 +100,14 @@ def _give(
     channels = means.numel()
     if channels == 0:
         return
-    constants: dict[str, object] = {"EPS": eps, "BLOCK": 512, "ACC": means.dtype}
-    arguments = (mean.contiguous(), variance.contiguous(), means, roots, channels)
+    constants: dict[str, object] = {"BLOCK": 512, "ACC": means.dtype}
+    arguments = (mean.contiguous(), variance.contiguous(), means, roots, channels, eps)
     grid = (-(-channels // 512),)
     launch(given_statistics, grid, arguments, 4, constants, strict=strict)
 
 
 def _measure(
-    over: _Pass,
+    over: SlicePass,
     values: Tensor,
     results: tuple[Tensor, Tensor, Tensor | None],
     eps: float,
@@ -156,12 +122,12 @@ def _measure(
     constants = over.constants | {"LEVELS": plan.levels, "STRICT": strict, "ACC": kept}
     arguments: tuple[object, ...] = (values, sums, squares, *over.sizes, cut.per, *over.strides[0])
     launch(slice_statistics, (plan.programs,), arguments, plan.warps, constants, strict=strict)
-    blocks = plan_sums(cut.rows, plan.tiles)
+    blocks = _planned_sums(cut.rows, plan.tiles)
     constants = _of_blocks(blocks) | {
-        "EPS": eps, "IN": plan.lines, "JN": plan.along, "STRICT": strict, "ACC": kept,
+        "IN": plan.lines, "JN": plan.along, "STRICT": strict, "ACC": kept,
     }  # fmt: skip
     arguments = (sums, squares, *results, cut.rows, cut.lines * cut.along, cut.lines, cut.along,
-                 plan.tiles, plan.across)  # fmt: skip
+                 plan.tiles, plan.across, blocks.blocks, eps)  # fmt: skip
     launch(combine_statistics, (blocks.programs,), arguments, 4, constants, strict=strict)
 
 
@@ -221,7 +187,7 @@ def backward(
             )
         for term, total in zip(reversed(terms), sums, strict=True):
             _sum_channels(term, total, strict=strict)
-    over = _Pass.over(groups, values, given, result)
+    over = SlicePass.over(groups, values, given, result)
     cut, plan = over.cut, over.plan
     constants = over.constants | {
         "CHANNELS": cut.channels, "ONE_PLUS": one_plus, "ACC": means.dtype,
@@ -240,7 +206,7 @@ def _terms(
     from normcheck.kernels._slice_gradients import slice_terms
 
     channels = values.shape[1]
-    over = _Pass.over(channels if groups else 0, values, given)
+    over = SlicePass.over(channels if groups else 0, values, given)
     cut, plan = over.cut, over.plan
     shape = (2, cut.rows // channels, channels, plan.tiles)
     terms = values.new_empty(shape, dtype=means.dtype).unbind()
@@ -268,10 +234,10 @@ def _combine(
     rows, channels, tiles = means.numel(), values.shape[1], terms[0].shape[2]
     deep = channels // groups if groups else 1
     found = torch.empty_like(means), torch.empty_like(means)
-    blocks = plan_sums(rows, deep * tiles)
+    blocks = _planned_sums(rows, deep * tiles)
     constants = _of_blocks(blocks) | {"ONE_PLUS": one_plus, "STRICT": strict, "ACC": means.dtype}
     arguments = (*terms, weight, *found, rows, values.numel() // rows, deep * tiles, tiles,
-                 channels // deep, deep)  # fmt: skip
+                 channels // deep, deep, blocks.blocks)  # fmt: skip
     launch(combine_terms, (blocks.programs,), arguments, 4, constants, strict=strict)
     return found
 
@@ -282,9 +248,9 @@ def _sum_channels(terms: Tensor, result: Tensor, *, strict: bool) -> None:
     if result.numel() == 0:
         return
     samples, channels, tiles = terms.shape
-    blocks = plan_sums(channels, samples * tiles)
+    blocks = _planned_sums(channels, samples * tiles, adjacent=tiles == 1)
     constants = _of_blocks(blocks) | {"STRICT": strict, "ACC": terms.dtype}
-    arguments = (terms, result, channels, samples * tiles, tiles)
+    arguments = (terms, result, channels, samples * tiles, tiles, blocks.blocks)
     launch(channel_sums, (blocks.programs,), arguments, 4, constants, strict=strict)
 
 
@@ -292,5 +258,4 @@ def _of_blocks(blocks: Blocks) -> dict[str, object]:
     """What all kernels over sums are compiled for."""
     return {
         "ROWS": blocks.rows, "SLOTS": blocks.slots, "SLOT_LEVELS": blocks.levels,
-        "BLOCKS": blocks.blocks,
     }  # fmt: skip

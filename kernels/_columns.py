@@ -10,7 +10,7 @@ from normcheck.kernels._tiles import sum_rows, whole_vectors
 __all__ = ["add_parts"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def add_parts(
     parts, result, count, columns,
     PARTS: tl.constexpr, PART_LEVELS: tl.constexpr, BLOCK: tl.constexpr, VECTOR: tl.constexpr,

@@ -54,8 +54,8 @@ def _sum_of_row(
 @triton.jit
 def forward_long_rows(
     x, residual, weight, bias, y, total, means, roots,
-    columns, x_row, x_column, residual_row, residual_column,
-    EPS: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr, CHUNKS: tl.constexpr,
+    columns, x_row, x_column, residual_row, residual_column, eps: tl.float64,
+    BLOCK: tl.constexpr, LEVELS: tl.constexpr, CHUNKS: tl.constexpr,
     SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, VECTOR: tl.constexpr, CENTRED: tl.constexpr,
     SUMMED: tl.constexpr, ONE_PLUS: tl.constexpr, CAST: tl.constexpr, STRICT: tl.constexpr,
     ACC: tl.constexpr,
@@ -81,7 +81,7 @@ def forward_long_rows(
         x, residual, row, mean, columns, x_row, x_column, residual_row, residual_column,
         OUT, BLOCK, LEVELS, CHUNKS, SLOTS, SLOT_LEVELS, CENTRED, True, STRICT, ACC,
     )  # fmt: skip
-    root = root_over(square, count, EPS, SUMMED)
+    root = root_over(square, count, eps, SUMMED)
     tl.store(roots + row, root)
     for chunk in range(CHUNKS):
         column = chunk * BLOCK + tl.arange(0, BLOCK)
@@ -118,8 +118,8 @@ def _differentiated(
 @triton.jit
 def backward_long_rows(
     dy, dtotal, x, weight, means, roots, dx,
-    columns, dy_row, dy_column, dtotal_row, dtotal_column, x_row, x_column,
-    EPS: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr, CHUNKS: tl.constexpr,
+    columns, dy_row, dy_column, dtotal_row, dtotal_column, x_row, x_column, eps: tl.float64,
+    BLOCK: tl.constexpr, LEVELS: tl.constexpr, CHUNKS: tl.constexpr,
     SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, VECTOR: tl.constexpr, CENTRED: tl.constexpr,
     SUMMED: tl.constexpr, ONE_PLUS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -149,7 +149,7 @@ def backward_long_rows(
             part = sum_columns(scaled, 1, BLOCK, LEVELS, STRICT)
             sums = tl.where(slot == chunk, part[:, None], sums)
     product = sum_columns(products, 1, SLOTS, SLOT_LEVELS, STRICT)
-    projection = projection_over(product, root, count, EPS, SUMMED)
+    projection = projection_over(product, root, count, eps, SUMMED)
     shift = over(sum_columns(sums, 1, SLOTS, SLOT_LEVELS, STRICT), count)
     for chunk in range(CHUNKS):
         column = chunk * BLOCK + tl.arange(0, BLOCK)
@@ -168,14 +168,14 @@ def backward_long_rows(
         tl.store(dx + at, result.to(dx.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tiles"])
 def parts_of_long_rows(
     dy, x, means, roots, weight_parts, bias_parts,
-    rows, columns, dy_row, dy_column, x_row, x_column,
-    TILES: tl.constexpr, ROWS: tl.constexpr, ROW_LEVELS: tl.constexpr, BLOCK: tl.constexpr,
+    rows, columns, tiles, dy_row, dy_column, x_row, x_column,
+    ROWS: tl.constexpr, ROW_LEVELS: tl.constexpr, BLOCK: tl.constexpr,
     VECTOR: tl.constexpr, CENTRED: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Sum dweight and dbias of a chunk of columns over TILES tiles of rows."""
+    """Sum dweight and dbias of a chunk of columns over some tiles of rows."""
     columns = whole_vectors(columns, VECTOR)
     dy_row = whole_vectors(dy_row, VECTOR)
     x_row = whole_vectors(x_row, VECTOR)
@@ -183,8 +183,8 @@ def parts_of_long_rows(
     held = column < columns
     weight_sum = tl.zeros((ROWS, BLOCK), ACC)
     bias_sum = tl.zeros((ROWS, BLOCK), ACC)
-    for tile in range(TILES):
-        row = (tl.program_id(1).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
+    for tile in range(tiles):
+        row = (tl.program_id(1).to(tl.int64) * tiles + tile) * ROWS + tl.arange(0, ROWS)
         held_row = row < rows
         inside = held_row[:, None] & held[None, :]
         given = load(dy, row, column, dy_row, dy_column, inside, ACC)

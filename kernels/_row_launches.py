@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,13 @@ from normcheck.kernels._launch import accumulation, launch
 from normcheck.kernels._plan import Plan, plan_parts, plan_rows, plan_sum
 
 __all__ = ["backward", "empty_backward", "empty_forward", "forward"]
+
+# A training step asks for the same again, and planning takes as long as a small kernel.
+_planned_rows = lru_cache(4096)(plan_rows)
+_planned_parts = lru_cache(4096)(plan_parts)
+_planned_sum = lru_cache(4096)(plan_sum)
+# Of an address, as much as tells what it is a multiple of: no more than 16 elements are loaded.
+_WIDEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +39,10 @@ class _Rows:
         return row, column
 
     @property
-    def alignment(self) -> list[int]:
+    def alignment(self) -> tuple[int, int]:
         """What has to be a multiple of a vector."""
-        return [self.values.stride(0), self.values.data_ptr() // self.values.element_size()]
+        start = self.values.data_ptr() // self.values.element_size()
+        return self.values.stride(0), start % _WIDEST
 
 
 def _constants(kind: str, plan: Plan, dtype: torch.dtype, *, strict: bool) -> dict[str, object]:
@@ -75,15 +84,15 @@ def forward(
     other = given if residual is None else _Rows.of(residual, columns)
     aligned = given.alignment + other.alignment
     rows = given.values.shape[0]
-    plan = plan_rows(rows, columns, x.element_size(), aligned, backward=False)
+    plan = _planned_rows(rows, columns, x.element_size(), aligned, backward=False)
     constants = _constants(kind, plan, x.dtype, strict=strict) | _of_row(plan)
-    constants |= {"EPS": eps, "SUMMED": kind == "l2", "ONE_PLUS": one_plus, "CAST": cast}
+    constants |= {"SUMMED": kind == "l2", "ONE_PLUS": one_plus, "CAST": cast}
     tensors = (
         given.values, None if residual is None else other.values, _dense(weight), _dense(bias), y,
         total, means, roots,
     )  # fmt: skip
     sizes = (rows, columns) if plan.chunks == 1 else (columns,)
-    arguments = (*tensors, *sizes, *given.strides, *other.strides)
+    arguments = (*tensors, *sizes, *given.strides, *other.strides, eps)
     kernel = forward_rows if plan.chunks == 1 else forward_long_rows
     launch(kernel, (plan.programs,), arguments, plan.warps, constants, strict=strict)
     return y, total, means, roots
@@ -139,21 +148,21 @@ def backward(
     added = given if dtotal is None else _Rows.of(dtotal, columns)
     aligned = values.alignment + given.alignment + added.alignment
     rows = values.values.shape[0]
-    plan = plan_rows(rows, columns, x.element_size(), aligned, backward=True)
+    plan = _planned_rows(rows, columns, x.element_size(), aligned, backward=True)
     constants = _constants(kind, plan, x.dtype, strict=strict) | _of_row(plan)
-    constants |= {"EPS": eps, "SUMMED": kind == "l2", "ONE_PLUS": one_plus}
+    constants |= {"SUMMED": kind == "l2", "ONE_PLUS": one_plus}
     tensors = (given.values, None if dtotal is None else added.values, values.values,
                _dense(weight), means, roots, dx)  # fmt: skip
     strides = (*given.strides, *added.strides, *values.strides)
     arguments: tuple[object, ...]
     if plan.chunks > 1:
-        arguments = (*tensors, columns, *strides)
+        arguments = (*tensors, columns, *strides, eps)
         launch(backward_long_rows, (rows,), arguments, plan.warps, constants, strict=strict)
         parts = _parts_of_long_rows(given, values, means, roots, kind, sums, strict=strict)
     else:
         parts = _parts(plan, values.values, sums)
-        constants |= {"TILES": plan.tiles, "ROW_LEVELS": plan.row_levels}
-        arguments = (*tensors, *parts, rows, columns, *strides)
+        constants |= {"ROW_LEVELS": plan.row_levels}
+        arguments = (*tensors, *parts, rows, columns, plan.tiles, *strides, eps)
         launch(backward_rows, (plan.programs,), arguments, plan.warps, constants, strict=strict)
     for part, result in zip(parts, sums, strict=True):
         _add(part, result, strict=strict)
@@ -180,13 +189,13 @@ def _parts_of_long_rows(
 
     x = values.values
     rows, columns = x.shape
-    plan = plan_parts(rows, columns, x.element_size(), values.alignment + given.alignment)
+    plan = _planned_parts(rows, columns, x.element_size(), values.alignment + given.alignment)
     parts = _parts(plan, x, sums)
     if any(part is not None for part in parts):
         constants = _constants(kind, plan, x.dtype, strict=strict)
-        constants |= {"TILES": plan.tiles, "ROWS": plan.rows, "ROW_LEVELS": plan.row_levels}
-        arguments = (given.values, x, means, roots, *parts, rows, columns, *given.strides,
-                     *values.strides)  # fmt: skip
+        constants |= {"ROWS": plan.rows, "ROW_LEVELS": plan.row_levels}
+        arguments = (given.values, x, means, roots, *parts, rows, columns, plan.tiles,
+                     *given.strides, *values.strides)  # fmt: skip
         # A second axis takes 65,535 programs, and there are at most 256 parts.
         grid = (plan.chunks, plan.programs)
         launch(parts_of_long_rows, grid, arguments, plan.warps, constants, strict=strict)
@@ -200,7 +209,7 @@ def _add(parts: Tensor | None, result: Tensor, *, strict: bool) -> None:
     if parts is None:
         return
     count, columns = parts.shape
-    plan = plan_sum(count, columns, parts.element_size())
+    plan = _planned_sum(count, columns, parts.element_size())
     constants: dict[str, object] = {
         "PARTS": plan.rows, "PART_LEVELS": plan.row_levels, "BLOCK": plan.block,
         "VECTOR": plan.vector, "STRICT": strict,

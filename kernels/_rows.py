@@ -1,7 +1,7 @@
 """Layer, RMS and L2 norm of rows that fit a program: x is read once, statistics take two passes.
 
 A row of ``columns`` elements is padded with zeros to BLOCK. What is summed over rows, dweight and
-dbias, is summed per program over its TILES tiles, element by element, then over the ROWS of a tile,
+dbias, is summed per program over its tiles, element by element, then over the ROWS of a tile,
 and stored in float32 (float64): `_columns.py` adds the programs' parts.
 """
 
@@ -27,11 +27,11 @@ from normcheck.kernels._tiles import (
 __all__ = ["backward_rows", "forward_rows"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def forward_rows(
     x, residual, weight, bias, y, total, means, roots,
-    rows, columns, x_row, x_column, residual_row, residual_column,
-    EPS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr,
+    rows, columns, x_row, x_column, residual_row, residual_column, eps: tl.float64,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr,
     VECTOR: tl.constexpr, CENTRED: tl.constexpr, SUMMED: tl.constexpr, ONE_PLUS: tl.constexpr,
     CAST: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -57,7 +57,7 @@ def forward_rows(
         tl.store(means + row, mean, mask=held_row)
     values = deviation(values, mean, inside, CENTRED)
     square = sum_columns(values * values, ROWS, BLOCK, LEVELS, STRICT)
-    root = root_over(square, count, EPS, SUMMED)
+    root = root_over(square, count, eps, SUMMED)
     tl.store(roots + row, root, mask=held_row)
     result = affine(
         values * root[:, None], weight, bias, column, held, OUT, CAST, ONE_PLUS, ACC
@@ -65,15 +65,15 @@ def forward_rows(
     tl.store(y + at, result.to(OUT), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tiles"])
 def backward_rows(
     dy, dtotal, x, weight, means, roots, dx, weight_parts, bias_parts,
-    rows, columns, dy_row, dy_column, dtotal_row, dtotal_column, x_row, x_column,
-    EPS: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, ROW_LEVELS: tl.constexpr,
-    BLOCK: tl.constexpr, LEVELS: tl.constexpr, VECTOR: tl.constexpr, CENTRED: tl.constexpr,
-    SUMMED: tl.constexpr, ONE_PLUS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
+    rows, columns, tiles, dy_row, dy_column, dtotal_row, dtotal_column, x_row, x_column,
+    eps: tl.float64, ROWS: tl.constexpr, ROW_LEVELS: tl.constexpr, BLOCK: tl.constexpr,
+    LEVELS: tl.constexpr, VECTOR: tl.constexpr, CENTRED: tl.constexpr, SUMMED: tl.constexpr,
+    ONE_PLUS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Differentiate TILES tiles: dx = root (g - mean g - x_hat mean(g x_hat)), g = dy weight."""
+    """Differentiate some tiles: dx = root (g - mean g - x_hat mean(g x_hat)), g = dy weight."""
     columns = whole_vectors(columns, VECTOR)
     dy_row = whole_vectors(dy_row, VECTOR)
     dtotal_row = whole_vectors(dtotal_row, VECTOR)
@@ -85,8 +85,9 @@ def backward_rows(
     bias_sum = tl.zeros((ROWS, BLOCK), ACC)
     # Read once: the rows of a program share it.
     scale = factor_or_one(weight, column, held, BLOCK, ONE_PLUS, ACC)
-    for tile in range(TILES):
-        row = (tl.program_id(0).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
+    first = tl.program_id(0).to(tl.int64) * tiles * ROWS
+    for tile in range(tiles):
+        row = first + tile * ROWS + tl.arange(0, ROWS)
         held_row = row < rows
         inside = held_row[:, None] & held[None, :]
         root = tl.load(roots + row, mask=held_row, other=0.0)
@@ -96,9 +97,14 @@ def backward_rows(
         values = load(x, row, column, x_row, x_column, inside, ACC)
         normalised = deviation(values, mean, inside, CENTRED) * root[:, None]
         given = load(dy, row, column, dy_row, dy_column, inside, ACC)
+        # Here, so that dy is not kept while the row is summed.
+        if weight_parts is not None:
+            weight_sum += given * normalised
+        if bias_parts is not None:
+            bias_sum += given
         scaled = given * scale[None, :]
         products = sum_columns(scaled * normalised, ROWS, BLOCK, LEVELS, STRICT)
-        projection = projection_over(products, root, count, EPS, SUMMED)
+        projection = projection_over(products, root, count, eps, SUMMED)
         result = scaled
         if CENTRED:
             result -= over(sum_columns(scaled, ROWS, BLOCK, LEVELS, STRICT), count)[:, None]
@@ -107,10 +113,6 @@ def backward_rows(
             result += load(dtotal, row, column, dtotal_row, dtotal_column, inside, ACC)
         at = row[:, None] * columns + column[None, :]
         tl.store(dx + at, result.to(dx.dtype.element_ty), mask=inside)
-        if weight_parts is not None:
-            weight_sum += given * normalised
-        if bias_parts is not None:
-            bias_sum += given
     place = tl.program_id(0).to(tl.int64) * columns + column
     if weight_parts is not None:
         part = sum_rows(weight_sum, ROWS, BLOCK, ROW_LEVELS, STRICT)

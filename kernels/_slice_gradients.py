@@ -21,7 +21,8 @@ def slice_terms(
     rows, lines, along, tiles, across, per, deep,
     dy_outer, dy_inner, dy_step, dy_point, outer, inner, step, point,
     ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr, LEVELS: tl.constexpr,
-    VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
+    VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, WIDE: tl.constexpr, STRICT: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Sum dy, and dy x_hat, over a tile of ROWS channels; ``deep`` of them share a mean."""
     rows, along, per = whole_sizes(rows, along, per, VECTOR, BY_ROWS)
@@ -29,7 +30,9 @@ def slice_terms(
     dy_outer, dy_inner, dy_step, dy_point = whole_strides(
         dy_outer, dy_inner, dy_step, dy_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(
+        rows, lines, along, tiles, across, ROWS, IN, JN, BY_ROWS, WIDE
+    )
     held = row < rows
     mean = tl.load(means + row // deep, mask=held, other=0.0)
     root = tl.load(roots + row // deep, mask=held, other=0.0)
@@ -39,17 +42,17 @@ def slice_terms(
     given = tl.load(dy + at, mask=inside, other=0.0).to(ACC)
     # Where nothing is dy is zero, and so is the product.
     products = given * ((values - mean[:, None]) * root[:, None])
-    place = row * tiles + tile
+    place = row.to(tl.int64) * tiles + tile
     total = sum_columns(given, ROWS, IN * JN, LEVELS, STRICT)
     tl.store(bias_terms + place, total, mask=held)
     total = sum_columns(products, ROWS, IN * JN, LEVELS, STRICT)
     tl.store(weight_terms + place, total, mask=held)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def combine_terms(
     bias_terms, weight_terms, weight, shifts, projections, rows, length, slots, tiles, per, deep,
-    ROWS: tl.constexpr, SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr,
+    blocks, ROWS: tl.constexpr, SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr,
     ONE_PLUS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Return what dx loses: the means of g and of g x_hat over ROWS slices, g = dy weight.
@@ -61,7 +64,7 @@ def combine_terms(
     count = tl.full((ROWS,), 0.0, ACC) + length
     shift = tl.zeros((ROWS,), ACC)
     projection = tl.zeros((ROWS,), ACC)
-    for block in range(BLOCKS):
+    for block in range(blocks):
         slot = block * SLOTS + tl.arange(0, SLOTS)
         held = held_row[:, None] & (slot < slots)[None, :]
         at = row[:, None] * slots + slot[None, :]
@@ -80,17 +83,17 @@ def combine_terms(
     tl.store(projections + row, over(projection, count), mask=held_row)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def channel_sums(
-    terms, result, channels, slots, tiles,
-    ROWS: tl.constexpr, SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr,
+    terms, result, channels, slots, tiles, blocks,
+    ROWS: tl.constexpr, SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr,
     STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Sum a channel's terms over samples, ``tiles`` of each, and round once."""
     channel = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     held = channel < channels
     total = tl.zeros((ROWS,), ACC)
-    for block in range(BLOCKS):
+    for block in range(blocks):
         slot = block * SLOTS + tl.arange(0, SLOTS)
         sample = (slot // tiles).to(tl.int64) * channels * tiles
         at = channel[:, None] * tiles + (sample + slot % tiles)[None, :]
@@ -107,7 +110,8 @@ def differentiate_slices(
     dy_outer, dy_inner, dy_step, dy_point, outer, inner, step, point,
     dx_outer, dx_inner, dx_step, dx_point,
     ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr, VECTOR: tl.constexpr,
-    BY_ROWS: tl.constexpr, CHANNELS: tl.constexpr, ONE_PLUS: tl.constexpr, ACC: tl.constexpr,
+    BY_ROWS: tl.constexpr, WIDE: tl.constexpr, CHANNELS: tl.constexpr, ONE_PLUS: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Differentiate a tile: dx = root (g - mean g - x_hat mean(g x_hat)), or root g if given."""
     rows, along, per = whole_sizes(rows, along, per, VECTOR, BY_ROWS)
@@ -118,7 +122,9 @@ def differentiate_slices(
     dx_outer, dx_inner, dx_step, dx_point = whole_strides(
         dx_outer, dx_inner, dx_step, dx_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(
+        rows, lines, along, tiles, across, ROWS, IN, JN, BY_ROWS, WIDE
+    )
     held = row < rows
     root = tl.load(roots + row, mask=held, other=0.0)[:, None]
     at = address(row, i, j, per, dy_outer, dy_inner, dy_step, dy_point)

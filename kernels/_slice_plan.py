@@ -17,6 +17,10 @@ _PROGRAM, _LONGEST, _TILE = 4096, 16384, 1024
 _TURNED = 8192
 # Channels last: as many slices as 32 bytes hold at least, of fewer elements.
 _ADJACENT, _ADJACENT_TILE = 16, 512
+# Channels whose terms 32 bytes hold, where they are neighbours.
+_SECTOR = 8
+# The largest number of slices, of lines or of elements whose numbers are of 32 bits.
+_NARROW = 2**31 - 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class SlicePlan:
         vector: Elements that are loaded at once.
         by_rows: Whether these are of as many slices.
         warps: Of a program.
+        wide: Whether slices, lines or elements are numbered by 64 bits.
     """
 
     rows: int
@@ -101,6 +106,7 @@ class SlicePlan:
     vector: int
     by_rows: bool
     warps: int
+    wide: bool
 
     @property
     def levels(self) -> int:
@@ -135,7 +141,9 @@ def plan_slices(cut: Slices, itemsize: int, strides: Sequence[Sequence[int]],
     while vector > 1 and any(each % vector for each in _aligned(cut, strides, by_rows, starts)):
         vector //= 2
     warps = min(max(rows * lines * along // 512, 1), 16)
-    return SlicePlan(rows, lines, along, tiles, across, programs, vector, by_rows, warps)
+    # A program goes beyond the end by less than a tile.
+    wide = max(cut.rows, cut.lines, cut.along) > _NARROW
+    return SlicePlan(rows, lines, along, tiles, across, programs, vector, by_rows, warps, wide)
 
 
 def _aligned(
@@ -170,10 +178,10 @@ class Blocks:
     blocks: int
 
 
-def plan_sums(rows: int, count: int) -> Blocks:
-    """Plan the sums of rows of so many terms."""
+def plan_sums(rows: int, count: int, *, adjacent: bool = False) -> Blocks:
+    """Plan the sums of rows of so many terms; ``adjacent`` says that terms of rows are."""
     slots = min(_power(count), _TILE)
-    together = min(_TILE // slots, _power(rows))
+    together = min(max(_TILE // slots, _SECTOR if adjacent else 1), _power(rows))
     levels = slots.bit_length() - 1
     return Blocks(together, -(-rows // together), slots, levels, -(-count // slots))
 

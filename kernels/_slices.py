@@ -30,15 +30,25 @@ __all__ = [
 
 @triton.jit
 def located(
-    rows, lines, along, tiles, across, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr
+    rows, lines, along, tiles, across, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
+    BY_ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Return the tile's number, its slices and elements, and which of them are.
 
-    ``tiles`` is how many a slice has, ``across`` how many of them a line has.
+    ``tiles`` is how many a slice has, ``across`` how many of them a line has. Numbers are of 32
+    bits where they can be: quotients of 64 bits take longer than a slice's arithmetic.
     """
-    program = tl.program_id(0).to(tl.int64)
-    tile = program % tiles
-    row = (program // tiles) * ROWS + tl.arange(0, ROWS)
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    if BY_ROWS:
+        # Programs after each other share the lines of the cache.
+        blocks = tl.cdiv(rows, ROWS)
+        tile = program // blocks
+        row = (program % blocks) * ROWS + tl.arange(0, ROWS)
+    else:
+        tile = program % tiles
+        row = (program // tiles) * ROWS + tl.arange(0, ROWS)
     element = tl.arange(0, IN * JN)
     i = (tile // across) * IN + element // JN
     j = (tile % across) * JN + element % JN
@@ -49,8 +59,8 @@ def located(
 @triton.jit
 def address(row, i, j, per, outer, inner, step, point):
     """Where elements are: ``per`` slices, ``inner`` apart, are in a sample."""
-    base = (row // per) * outer + (row % per) * inner
-    return base[:, None] + (i * step + j * point)[None, :]
+    base = (row // per).to(tl.int64) * outer + (row % per).to(tl.int64) * inner
+    return base[:, None] + (i.to(tl.int64) * step + j.to(tl.int64) * point)[None, :]
 
 
 @triton.jit
@@ -97,9 +107,9 @@ def parameter(
 
 
 @triton.jit
-def _root_of_mean(square, count, EPS: tl.constexpr):
+def _root_of_mean(square, count, eps):
     one = tl.full(square.shape, 1.0, square.dtype)
-    return over(one, root_of(over(square, count) + EPS))
+    return over(one, root_of(over(square, count) + tl.full(square.shape, eps, square.dtype)))
 
 
 @triton.jit
@@ -125,9 +135,10 @@ def _finished(
 def whole_slices(
     x, weight, bias, y, means, roots, variances,
     rows, lines, along, per, deep, outer, inner, step, point, y_outer, y_inner, y_step, y_point,
-    EPS: tl.constexpr, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
-    LEVELS: tl.constexpr, VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, CHANNELS: tl.constexpr,
-    ONE_PLUS: tl.constexpr, CAST: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
+    eps: tl.float64, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
+    LEVELS: tl.constexpr, VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, WIDE: tl.constexpr,
+    CHANNELS: tl.constexpr, ONE_PLUS: tl.constexpr, CAST: tl.constexpr, STRICT: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Normalise ROWS slices that fit."""
     rows, along, per = whole_sizes(rows, along, per, VECTOR, BY_ROWS)
@@ -135,7 +146,7 @@ def whole_slices(
     y_outer, y_inner, y_step, y_point = whole_strides(
         y_outer, y_inner, y_step, y_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    _, row, i, j, inside = located(rows, lines, along, 1, 1, ROWS, IN, JN)
+    _, row, i, j, inside = located(rows, lines, along, 1, 1, ROWS, IN, JN, BY_ROWS, WIDE)
     at = address(row, i, j, per, outer, inner, step, point)
     values = tl.load(x + at, mask=inside, other=0.0).to(ACC)
     held = row < rows
@@ -143,7 +154,7 @@ def whole_slices(
     mean = over(sum_columns(values, ROWS, IN * JN, LEVELS, STRICT), count)
     values = deviation(values, mean, inside, True)
     square = sum_columns(values * values, ROWS, IN * JN, LEVELS, STRICT)
-    root = _root_of_mean(square, count, EPS)
+    root = _root_of_mean(square, count, eps)
     tl.store(means + row, mean, mask=held)
     tl.store(roots + row, root, mask=held)
     if variances is not None:
@@ -160,12 +171,15 @@ def whole_slices(
 def slice_statistics(
     x, sums, squares, rows, lines, along, tiles, across, per, outer, inner, step, point,
     ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr, LEVELS: tl.constexpr,
-    VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
+    VECTOR: tl.constexpr, BY_ROWS: tl.constexpr, WIDE: tl.constexpr, STRICT: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Sum a tile of ROWS slices, and the squares of its deviations from its own mean."""
     rows, along, per = whole_sizes(rows, along, per, VECTOR, BY_ROWS)
     outer, inner, step, point = whole_strides(outer, inner, step, point, VECTOR, BY_ROWS)
-    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(
+        rows, lines, along, tiles, across, ROWS, IN, JN, BY_ROWS, WIDE
+    )
     at = address(row, i, j, per, outer, inner, step, point)
     values = tl.load(x + at, mask=inside, other=0.0).to(ACC)
     total = sum_columns(values, ROWS, IN * JN, LEVELS, STRICT)
@@ -173,8 +187,8 @@ def slice_statistics(
     values = deviation(values, mean, inside, True)
     square = sum_columns(values * values, ROWS, IN * JN, LEVELS, STRICT)
     held = row < rows
-    tl.store(sums + row * tiles + tile, total, mask=held)
-    tl.store(squares + row * tiles + tile, square, mask=held)
+    tl.store(sums + row.to(tl.int64) * tiles + tile, total, mask=held)
+    tl.store(squares + row.to(tl.int64) * tiles + tile, square, mask=held)
 
 
 @triton.jit
@@ -184,26 +198,25 @@ def _held(tile, lines, along, across, IN: tl.constexpr, JN: tl.constexpr):
     return tall * tl.minimum(along - (tile % across) * JN, JN)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def combine_statistics(
     sums, squares, means, roots, variances, rows, length, lines, along, tiles, across,
-    EPS: tl.constexpr, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
-    SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, BLOCKS: tl.constexpr, STRICT: tl.constexpr,
-    ACC: tl.constexpr,
+    blocks, eps: tl.float64, ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr,
+    SLOTS: tl.constexpr, SLOT_LEVELS: tl.constexpr, STRICT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Combine the tiles of ROWS slices: their squares, and those of their means' deviations."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     held_row = row < rows
     everything = tl.full((ROWS,), 0.0, ACC) + length
     total = tl.zeros((ROWS,), ACC)
-    for block in range(BLOCKS):
+    for block in range(blocks):
         slot = block * SLOTS + tl.arange(0, SLOTS)
         held = held_row[:, None] & (slot < tiles)[None, :]
         part = tl.load(sums + row[:, None] * tiles + slot[None, :], mask=held, other=0.0)
         total += sum_columns(part, ROWS, SLOTS, SLOT_LEVELS, STRICT)
     mean = over(total, everything)
     square = tl.zeros((ROWS,), ACC)
-    for block in range(BLOCKS):
+    for block in range(blocks):
         slot = block * SLOTS + tl.arange(0, SLOTS)
         held = held_row[:, None] & (slot < tiles)[None, :]
         at = row[:, None] * tiles + slot[None, :]
@@ -217,21 +230,21 @@ def combine_statistics(
         part = tl.where(held, part + count * away * away, 0.0)
         square += sum_columns(part, ROWS, SLOTS, SLOT_LEVELS, STRICT)
     tl.store(means + row, mean, mask=held_row)
-    tl.store(roots + row, _root_of_mean(square, everything, EPS), mask=held_row)
+    tl.store(roots + row, _root_of_mean(square, everything, eps), mask=held_row)
     if variances is not None:
         tl.store(variances + row, over(square, everything - 1.0), mask=held_row)
 
 
 @triton.jit
 def given_statistics(
-    mean, variance, means, roots, channels, EPS: tl.constexpr, BLOCK: tl.constexpr,
+    mean, variance, means, roots, channels, eps: tl.float64, BLOCK: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
     """Take the running statistics for those of the batch."""
     channel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     held = channel < channels
     found = tl.load(variance + channel, mask=held, other=1.0).to(ACC)
-    root = _root_of_mean(found, tl.full((BLOCK,), 1.0, ACC), EPS)
+    root = _root_of_mean(found, tl.full((BLOCK,), 1.0, ACC), eps)
     tl.store(roots + channel, root, mask=held)
     tl.store(means + channel, tl.load(mean + channel, mask=held, other=0.0).to(ACC), mask=held)
 
@@ -242,8 +255,8 @@ def normalise_slices(
     rows, lines, along, tiles, across, per, deep,
     outer, inner, step, point, y_outer, y_inner, y_step, y_point,
     ROWS: tl.constexpr, IN: tl.constexpr, JN: tl.constexpr, VECTOR: tl.constexpr,
-    BY_ROWS: tl.constexpr, CHANNELS: tl.constexpr, ONE_PLUS: tl.constexpr, CAST: tl.constexpr,
-    ACC: tl.constexpr,
+    BY_ROWS: tl.constexpr, WIDE: tl.constexpr, CHANNELS: tl.constexpr, ONE_PLUS: tl.constexpr,
+    CAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Normalise a tile of ROWS slices by statistics that are known."""
     rows, along, per = whole_sizes(rows, along, per, VECTOR, BY_ROWS)
@@ -251,7 +264,9 @@ def normalise_slices(
     y_outer, y_inner, y_step, y_point = whole_strides(
         y_outer, y_inner, y_step, y_point, VECTOR, BY_ROWS
     )  # fmt: skip
-    tile, row, i, j, inside = located(rows, lines, along, tiles, across, ROWS, IN, JN)
+    tile, row, i, j, inside = located(
+        rows, lines, along, tiles, across, ROWS, IN, JN, BY_ROWS, WIDE
+    )
     held = row < rows
     mean = tl.load(means + row, mask=held, other=0.0)
     root = tl.load(roots + row, mask=held, other=0.0)

@@ -74,7 +74,8 @@ def over(numerator, denominator):
 @triton.jit
 def load(pointer, row, column, row_stride, column_stride, inside, ACC: tl.constexpr):
     """A tile; zero where nothing is."""
-    at = row[:, None] * row_stride + column[None, :] * column_stride
+    # Columns may be more than 2^31 elements from the first one.
+    at = row[:, None] * row_stride + column[None, :].to(tl.int64) * column_stride
     return tl.load(pointer + at, mask=inside, other=0.0).to(ACC)
 
 
@@ -121,14 +122,14 @@ def factor_or_one(
 
 
 @triton.jit
-def root_over(square, count, EPS: tl.constexpr, SUMMED: tl.constexpr):
+def root_over(square, count, eps, SUMMED: tl.constexpr):
     """1/sqrt(square/count + eps), or 1/max(sqrt(square), eps) of a sum of squares."""
     one = tl.full(square.shape, 1.0, square.dtype)
+    floor = tl.full(square.shape, eps, square.dtype)
     if SUMMED:
-        floor = tl.full(square.shape, EPS, square.dtype)
         norm = tl.maximum(root_of(square), floor, propagate_nan=tl.PropagateNan.ALL)
         return over(one, norm)
-    return over(one, root_of(over(square, count) + EPS))
+    return over(one, root_of(over(square, count) + floor))
 
 
 @triton.jit
@@ -148,10 +149,10 @@ def affine(
 
 
 @triton.jit
-def projection_over(products, root, count, EPS: tl.constexpr, SUMMED: tl.constexpr):
+def projection_over(products, root, count, eps, SUMMED: tl.constexpr):
     """What dx loses along x_hat: the mean of g x_hat; for L2 norm the sum, none at the floor."""
     if SUMMED:
         one = tl.full(root.shape, 1.0, root.dtype)
-        at_most = over(one, tl.full(root.shape, EPS, root.dtype))
+        at_most = over(one, tl.full(root.shape, eps, root.dtype))
         return tl.where(root < at_most, products, 0.0)
     return over(products, count)

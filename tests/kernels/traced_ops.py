@@ -10,9 +10,11 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -21,6 +23,7 @@ from tests.kernels import interpreted  # isort: skip  # before torch can import 
 import torch
 from torch import Tensor
 
+from normcheck.kernels import _slice_pass, _slice_plan
 from normcheck.kernels._plan import plan_parts, plan_rows
 from normcheck.kernels._slice_plan import SlicePlan, Slices, plan_slices, slices
 from normcheck.kernels._traffic import (
@@ -62,11 +65,13 @@ def made(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return (torch.arange(count) * 37 % 101 - 50).div(16).reshape(shape).to(dtype)
 
 
-def far_apart(tensor: Tensor, folder: str) -> Tensor:
-    """Return the same numbers, the first axis over more than 2^31 elements.
+def far_apart(tensor: Tensor, folder: str, axis: int = 0) -> Tensor:
+    """Return the same numbers, the first or second axis over more than 2^31 elements.
 
     The memory between them is a hole in a file, and takes none.
     """
+    if axis:
+        return far_apart(tensor.transpose(0, axis).contiguous(), folder).transpose(0, axis)
     apart = (1 << 31) // (len(tensor) - 1) + 1
     count = apart * (len(tensor) - 1) + tensor[0].numel()
     file = str(Path(folder, f"{id(tensor)}"))
@@ -167,23 +172,38 @@ def planned_slices(x: Tensor, groups: int) -> tuple[Slices, SlicePlan]:
 
 
 def far_traced(op: str) -> Iterator[tuple[str, Trace, int]]:
-    """Rows of a kind that fits a program, and of one that does not; slices likewise."""
-    shapes = [(4, 8), (3, 9000)] if op in ROWS else [(4, 4, 6), (3, 2, 9000)]
-    for shape in shapes:
+    """Rows of a kind that fits a program, and of one that does not, columns; slices likewise."""
+    found: list[tuple[tuple[int, ...], int]] = [((4, 4, 6), 0), ((3, 2, 9000), 0)]
+    if op in ROWS:
+        found = [((4, 8), 0), ((3, 9000), 0), ((4, 8), 1)]
+    for shape, axis in found:
         names = ROWS.get(op, ("weight", "bias"))
         wide = shape[-1:] if op in ROWS else shape[1:2]
         with tempfile.TemporaryDirectory() as folder:
             near = made(shape, torch.float16)
-            leaves = {"x": far_apart(near, folder)}
+            leaves = {"x": far_apart(near, folder, axis)}
             for name in names:
                 given = made(shape if name == "residual" else wide, torch.float16)
-                leaves[name] = far_apart(given, folder) if name == "residual" else given
+                leaves[name] = far_apart(given, folder, axis) if name == "residual" else given
             options: dict[str, Any] = {"num_groups": 2} if op == "group_norm" else {}
             options |= {"training": True} if op == "batch_norm" else {}
             call = partial(getattr(interpreted, op), **options)
             wanted = [name for name in leaves if name not in ("x", "residual")]
             expected = run(call, leaves | {"x": near}, wanted or ["x"]).moved
-            yield f"{shape} far apart", run(call, leaves, wanted or ["x"]), expected
+            yield f"{shape} far apart along {axis}", run(call, leaves, wanted or ["x"]), expected
+            if op not in ROWS:
+                with numbered_by_64_bits():
+                    trace = run(call, leaves, wanted)
+                yield f"{shape} numbered by 64 bits", trace, expected
+
+
+@contextmanager
+def numbered_by_64_bits() -> Iterator[None]:
+    """Plan as for more than 2^31 slices."""
+    with patch.object(_slice_plan, "_NARROW", 0):
+        _slice_pass._planned.cache_clear()
+        yield
+    _slice_pass._planned.cache_clear()
 
 
 def all_traced(op: str) -> Iterator[tuple[str, Trace, int]]:
