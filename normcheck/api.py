@@ -17,6 +17,7 @@ from normcheck.policy import Policy
 from normcheck.properties import registry
 from normcheck.record import Record
 from normcheck.targets.target import adapt, load
+from normcheck.targets.triton_interpreter import PREFIX, interprets
 
 __all__ = ["DEFAULT_SEED", "make_plan", "run"]
 
@@ -92,7 +93,7 @@ def make_plan(
     command += ["--verdict-only"] if verdict_only else []
     return Plan(
         adapter, formats, place, names, chosen, seed, policy, fail_fast, timeout_s,
-        shlex.join(command), verdict_only=verdict_only,
+        (PREFIX if interprets() else "") + shlex.join(command), verdict_only=verdict_only,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from normcheck.plan import Plan
 from normcheck.properties.property import Finding
 from normcheck.ratio import ratio_text
 from normcheck.record import Failure
+from normcheck.targets.triton_interpreter import PREFIX, interprets
 
 __all__ = ["COHERENT", "failure_text", "one_line"]
 
@@ -32,7 +33,8 @@ def one_line(plan: Plan, name: str, finding: Finding, failure: Failure) -> str:
 
 def _again(plan: Plan, failure: Failure) -> str:
     options = "".join(f" {option}" for option in plan.policy.options())
-    return f"normcheck repro {plan.adapter.text} {failure.case}{options}"
+    prefix = PREFIX if interprets() else ""
+    return f"{prefix}normcheck repro {plan.adapter.text} {failure.case}{options}"
 
 
 def _number(value: float) -> str:

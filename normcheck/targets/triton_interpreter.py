@@ -19,31 +19,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bits", "mend", "narrowed", "widened"]
+__all__ = ["PREFIX", "Bits", "interprets", "mend", "narrowed", "widened"]
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[Any]
 Wide = type[np.floating[Any]]
 _OFF = ("", "0", "false", "off", "n", "no")
-_NOTE = (
-    "Triton's interpreter runs its kernels, with bfloat16 rounded as a GPU rounds it, and one "
-    "launch at a time"
-)
+# What a shell takes before a command that is to be interpreted too.
+PREFIX = "TRITON_INTERPRET=1 "
+_NOTE = "judged in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
 _OTHERWISE = (
-    "Triton {}'s interpreter runs its kernels, and is built otherwise than those whose bfloat16 is "
-    "mended: what is found in bfloat16, or by threads, may be its fault"
+    "judged in the interpreter of Triton {}, which is built otherwise than those that are mended: "
+    "what is found in bfloat16, or by threads, may be its fault"
 )
 _one_at_a_time = threading.RLock()
 
 
+def interprets() -> bool:
+    """Whether ``TRITON_INTERPRET`` turned the interpreter on, and there is one."""
+    is_on = os.environ.get("TRITON_INTERPRET", "").lower() not in _OFF
+    return is_on and find_spec("triton") is not None
+
+
 def mend() -> str:
-    """Mend the interpreter of this process, if ``TRITON_INTERPRET`` turned it on.
+    """Mend the interpreter of this process, if it was turned on.
 
     Returns:
         What a reader of a verdict must know, in a sentence without a full stop; "" where Triton
         does not interpret.
     """
-    if os.environ.get("TRITON_INTERPRET", "").lower() in _OFF or find_spec("triton") is None:
+    if not interprets():
         return ""
     import triton
     from triton.runtime import interpreter

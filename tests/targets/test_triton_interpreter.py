@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from normcheck.record import Record
 from normcheck.targets import triton_interpreter
 from normcheck.targets.triton_interpreter import Bits, narrowed, widened
 from tests.fresh_process import run_python
@@ -109,8 +110,7 @@ def test_what_is_not_mended_is_refused(interpreted: dict[str, Any]) -> None:
 
 def test_a_reader_is_told(interpreted: dict[str, Any]) -> None:
     assert interpreted["note"] == (
-        "Triton's interpreter runs its kernels, with bfloat16 rounded as a GPU rounds it, and one "
-        "launch at a time"
+        "judged in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
     )
 
 
@@ -120,3 +120,43 @@ def test_without_the_interpreter_nothing_is_said(
 ) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", value)
     assert triton_interpreter.mend() == ""
+
+
+WRONG = '''
+import torch, triton
+import triton.language as tl
+
+@triton.jit
+def copy(x, y, count, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + place, tl.load(x + place, mask=place < count), mask=place < count)
+
+def l2_norm(x, eps=1e-12):
+    """A copy is not normalised."""
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    copy[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), BLOCK=1024)
+    return y
+'''
+
+
+def test_a_failure_is_seen_again_in_the_interpreter(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
+    words = ["-m", "normcheck", "run", "wrong.py:l2_norm", "--dtype", "float32", "--json", "r.json"]
+    words += ["--profile", "quick", "--property", "forward_accuracy", "--verdict-only", "-j", "1"]
+    done = run_python(words, tmp_path, os.environ | {"TRITON_INTERPRET": "1"})
+    assert done.returncode == 1, done.stderr
+    assert "TRITON_INTERPRET=1 normcheck repro wrong.py:l2_norm nc1:" in done.stdout
+    assert "judged in Triton's interpreter, with bfloat16" in done.stdout
+    record = Record.model_validate_json((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert record.command.startswith("TRITON_INTERPRET=1 normcheck run wrong.py:l2_norm ")
+    again = [*record.checks[0].failures[0].case.split(), "--script"]
+    script = run_python(
+        ["-m", "normcheck", "repro", "wrong.py:l2_norm", *again], tmp_path,
+        os.environ | {"TRITON_INTERPRET": "1"},
+    )  # fmt: skip
+    (tmp_path / "shown.py").write_text(script.stdout, encoding="utf-8")
+    shown = run_python(["shown.py"], tmp_path, os.environ)
+    assert shown.returncode == 0, shown.stderr
+    assert float(shown.stdout) == record.checks[0].failures[0].computed
