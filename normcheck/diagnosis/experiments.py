@@ -17,7 +17,11 @@ from normcheck.numerics.rounding_choice import RoundingChoice
 from normcheck.ops.op import Family
 from normcheck.properties.trial import Trial
 
-__all__ = ["changes_between_runs", "is_stale", "probe", "probes"]
+__all__ = ["changes_between_runs", "is_stale", "is_unscaled", "probe", "probes"]
+
+
+# Of scales that are not taken for each other: the fit of one is off by percents where x is offset.
+_APART = 0.1
 
 
 def _sized(case: Case, rows: int, columns: int, *, channels: bool) -> tuple[int, ...]:
@@ -78,6 +82,14 @@ def is_stale(trial: Trial, scene: Scene) -> bool:
         return False
     u = scene.input_format.unit_roundoff
     return bool(((second / first - 1).abs()[heard] < 64 * u).all())
+
+
+def is_unscaled(scene: Scene) -> bool:
+    """Whether the output is x as it was, or less its mean: a scale of 1, where it should not be."""
+    scale = scene.implied[0]
+    root = scene.rows(scene.exact.root.expand(scene.x.shape))[:, 0]
+    known = scale.isfinite() & (scale != 0) & ((root - 1).abs() > _APART)
+    return bool(known.any()) and bool(((scale - 1).abs()[known] < _APART / 10).all())
 
 
 def changes_between_runs(trial: Trial) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from normcheck.diagnosis.claims import claimed
 from normcheck.diagnosis.elements import layouts, offsets, unwritten
 from normcheck.diagnosis.epsilon import epsilon
 from normcheck.diagnosis.estimators import estimators
-from normcheck.diagnosis.experiments import changes_between_runs, is_stale, probes
+from normcheck.diagnosis.experiments import changes_between_runs, is_stale, is_unscaled, probes
 from normcheck.diagnosis.gradient import explains_gradient, gradient_is_right
 from normcheck.diagnosis.guess import Hypothesis
 from normcheck.diagnosis.input_gradients import input_gradients
@@ -214,6 +214,8 @@ def _output(small: Trial, whole: Trial, *, gradients: bool) -> Diagnosis:
     if not bool(second.honest.outside.any()) and not bool(first.honest.outside.any()):
         return _by_policy(small, whole)
     if is_stale(whole, second):
+        if is_unscaled(second):
+            return Diagnosis("x is not divided by its statistics", "K36")
         return Diagnosis("the statistics are those of an earlier call", "K25")
     extra = [s for t in probes(whole) if (s := _scene(t, gradients=gradients)) is not None]
 

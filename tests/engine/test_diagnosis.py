@@ -1,5 +1,6 @@
 """A cause is named where it is the cause, and none where the target is right or unknown."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,39 @@ def test_words_name_the_planted_cause(name: str) -> None:
     found = cause_of(mode.target, mode.op, mode.caught_by, mode.dtype, mode.profile)
     assert found is not None
     assert CAUSES[name] in found.text
+
+
+def copied(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+def centred(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) * weight + bias
+
+
+_KEPT: dict[torch.Size, Tensor] = {}
+
+
+def kept(x: Tensor, weight: Tensor) -> Tensor:
+    root = _KEPT.setdefault(x.shape, x.square().mean(-1, keepdim=True).rsqrt())
+    return x * root * weight
+
+
+@pytest.mark.parametrize(
+    ("target", "op", "words"),
+    [
+        (copied, "l2_norm", "x is not divided by its statistics"),
+        (copied, "rms_norm", "x is not divided by its statistics"),
+        (centred, "layer_norm", "x is not divided by its statistics"),
+        (kept, "rms_norm", "the statistics are those of an earlier call"),
+    ],
+)
+def test_no_statistics_are_told_from_old_ones(
+    target: Callable[..., Tensor], op: str, words: str
+) -> None:
+    found = cause_of(target, op, "forward_accuracy")
+    assert found is not None
+    assert found.text == words
 
 
 WRONGLY_DECLARED = [
