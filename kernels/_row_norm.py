@@ -19,6 +19,8 @@ from normcheck.kernels._row_launches import backward, empty_backward, empty_forw
 __all__ = ["check_choices", "row_norm"]
 
 MODES = ("fast", "strict")
+# Columns are numbered by 32 bits, and a chunk may go beyond the last one.
+_LONGEST = 2**31 - 2**14
 ROUNDINGS = ("fused", "cast_then_scale")
 
 # torch leaves the class without types.
@@ -143,6 +145,8 @@ def _check(
         raise TypeError(f"x is {x.dtype}, but must be floating point")
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ValueError(f"x is {tuple(x.shape)}, but must end with normalized_shape {shape}")
+    if math.prod(shape) > _LONGEST:
+        raise ValueError(f"rows have {math.prod(shape)} elements, but must have at most {_LONGEST}")
     for name, tensor, expected in (
         ("residual", residual, tuple(x.shape)), ("weight", weight, shape), ("bias", bias, shape)
     ):  # fmt: skip

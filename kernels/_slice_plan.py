@@ -19,7 +19,7 @@ _TURNED = 8192
 _ADJACENT, _ADJACENT_TILE = 16, 512
 # Channels whose terms 32 bytes hold, where they are neighbours.
 _SECTOR = 8
-# The largest number of slices, of lines or of elements whose numbers are of 32 bits.
+# The largest number of slices, lines, elements or channels whose numbers are of 32 bits.
 _NARROW = 2**31 - 2**16
 
 
@@ -142,7 +142,7 @@ def plan_slices(cut: Slices, itemsize: int, strides: Sequence[Sequence[int]],
         vector //= 2
     warps = min(max(rows * lines * along // 512, 1), 16)
     # A program goes beyond the end by less than a tile.
-    wide = max(cut.rows, cut.lines, cut.along) > _NARROW
+    wide = max(cut.rows, cut.lines, cut.along, cut.per * cut.deep) > _NARROW
     return SlicePlan(rows, lines, along, tiles, across, programs, vector, by_rows, warps, wide)
 
 

@@ -221,7 +221,7 @@ def combine_statistics(
         held = held_row[:, None] & (slot < tiles)[None, :]
         at = row[:, None] * tiles + slot[None, :]
         count = tl.full((ROWS, SLOTS), 0.0, ACC)
-        count += _held(slot, lines, along, across, IN, JN)[None, :]
+        count += _held(slot.to(tl.int64), lines, along, across, IN, JN)[None, :]
         # What is beyond the last tile has no elements to divide by.
         count = tl.where(held, count, 1.0)
         part = tl.load(sums + at, mask=held, other=0.0)

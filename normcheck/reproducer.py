@@ -24,7 +24,7 @@ from normcheck.scripted_values import scripted
 from normcheck.targets.adapter import Adapter, FunctionAdapter
 from normcheck.targets.binding import import_lines
 from normcheck.targets.module import ModuleAdapter
-from normcheck.targets.triton_interpreter import interprets
+from normcheck.targets.triton_interpreter import has_interpreted
 from normcheck.wording import COHERENT
 
 __all__ = ["reproducer"]
@@ -48,7 +48,7 @@ def reproducer(adapter: Adapter, trial: Trial, finding: Finding, name: str = "")
     if finding.worst is None or not can_be_written(adapter) or adapter.op.name == OP_ON_RANKS:
         return ""
     assert isinstance(adapter, (FunctionAdapter, ModuleAdapter))
-    if interprets() and trial.inputs.case.dtype == "bfloat16":
+    if has_interpreted() and trial.inputs.case.dtype == "bfloat16":
         return ""  # the script would meet the interpreter's own bfloat16
     call = _call(trial, finding, name)
     if call is None:
@@ -59,7 +59,7 @@ def reproducer(adapter: Adapter, trial: Trial, finding: Finding, name: str = "")
         return ""
     first, *more = import_lines(adapter.text)
     lines = [f"import torch; {first}", *more]
-    if interprets():
+    if has_interpreted():
         # Triton asks for it when it is imported.
         lines.insert(0, "import os; os.environ['TRITON_INTERPRET'] = '1'")
     if any(f"{function}(" in line for line in body for function in ("bell", "affine", "hashes")):

@@ -12,7 +12,7 @@ from normcheck.plan import Plan
 from normcheck.properties.property import Finding
 from normcheck.ratio import ratio_text
 from normcheck.record import Failure
-from normcheck.targets.triton_interpreter import PREFIX, interprets
+from normcheck.targets.triton_interpreter import PREFIX, has_interpreted
 
 __all__ = ["COHERENT", "failure_text", "one_line"]
 
@@ -33,7 +33,7 @@ def one_line(plan: Plan, name: str, finding: Finding, failure: Failure) -> str:
 
 def _again(plan: Plan, failure: Failure) -> str:
     options = "".join(f" {option}" for option in plan.policy.options())
-    prefix = PREFIX if interprets() else ""
+    prefix = PREFIX if has_interpreted() else ""
     return f"{prefix}normcheck repro {plan.adapter.text} {failure.case}{options}"
 
 

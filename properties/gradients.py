@@ -42,6 +42,10 @@ class Gradients(Property):
             refused = observed.raised.trouble is Trouble.REFUSED
             if refused and trial.forward.raised is None:
                 return Outcome(Status.UNSUPPORTED, reason=f"with gradients: {observed.raised.text}")
+            wrong = observed.raised.trouble is Trouble.UNEXPECTED
+            if wrong and trial.forward.raised is None:
+                finding = Finding("target", observed.raised.text)
+                return Outcome(Status.VIOLATED, finding=finding)
             return from_trouble(observed.raised)
         if not trial.comparisons or not trial.well_formed(observed):
             return Outcome(Status.INAPPLICABLE, reason="shape or dtype of the output is wrong")

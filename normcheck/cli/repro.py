@@ -35,7 +35,12 @@ def command(
         answer = replay(plan, found)
     if script:
         if not answer.script:
-            click.echo("normcheck: nothing wrong with a number here, so no script", err=True)
+            from normcheck.targets.triton_interpreter import has_interpreted
+
+            why = "nothing wrong with a number here"
+            if has_interpreted():
+                why += ", or Triton's interpreter gets its bfloat16 wrong without normcheck"
+            click.echo(f"normcheck: {why}, so no script", err=True)
         else:
             click.echo(answer.script)
     else:

@@ -1,8 +1,9 @@
 """Make Triton's interpreter do what a GPU does, where it runs a target's kernels.
 
 By itself it cuts float32 off to bfloat16 where a GPU rounds to nearest, reads subnormal numbers of
-bfloat16 wrongly, computes with the bits of a bfloat16 as with integers, and keeps its place in the
-grid in a global, so that two threads disturb each other. A right kernel would be blamed for that.
+bfloat16 wrongly, computes with the bits of a bfloat16 as with integers, keeps its place in the grid
+in a global, so that two threads disturb each other, and takes a float for a number of any type. A
+right kernel would be blamed for that.
 
 Compiled, each operation on bfloat16 is rounded once. float32 is so much wider that what is
 computed in it and rounded again is the same.
@@ -10,7 +11,9 @@ computed in it and rounded again is the same.
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PREFIX", "Bits", "interprets", "mend", "narrowed", "widened"]
+__all__ = ["PREFIX", "Bits", "has_interpreted", "interprets", "mend", "narrowed", "widened"]
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[Any]
@@ -27,10 +30,10 @@ Wide = type[np.floating[Any]]
 _OFF = ("", "0", "false", "off", "n", "no")
 # What a shell takes before a command that is to be interpreted too.
 PREFIX = "TRITON_INTERPRET=1 "
-_NOTE = "judged in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
+_NOTE = "Triton kernels run in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
 _OTHERWISE = (
-    "judged in the interpreter of Triton {}, which is built otherwise than those that are mended: "
-    "what is found in bfloat16, or by threads, may be its fault"
+    "Triton kernels run in the interpreter of Triton {}, which is built otherwise than those that "
+    "are mended: what is found in bfloat16, or by threads, may be its fault"
 )
 _one_at_a_time = threading.RLock()
 
@@ -41,8 +44,14 @@ def interprets() -> bool:
     return is_on and find_spec("triton") is not None
 
 
+def has_interpreted() -> bool:
+    """Whether a kernel was interpreted in this process since `mend`."""
+    interpreter = sys.modules.get("triton.runtime.interpreter")
+    return bool(getattr(interpreter, "_normcheck_launched", False))
+
+
 def mend() -> str:
-    """Mend the interpreter of this process, if it was turned on.
+    """Mend the interpreter of this process to its end, if it was turned on.
 
     Returns:
         What a reader of a verdict must know, in a sentence without a full stop; "" where Triton
@@ -59,7 +68,8 @@ def mend() -> str:
         _mend_conversions(interpreter)
         _mend_arithmetic(interpreter)
         _mend_reductions(interpreter)
-        _take_turns(interpreter)
+        _mend_launches(interpreter)
+        _mend_lengths(interpreter)
     except AttributeError:
         return _OTHERWISE.format(triton.__version__)
     interpreter._normcheck_mended = True
@@ -171,11 +181,10 @@ def _mend_reductions(interpreter: Any) -> None:
         if given.dtype.scalar != tl.bfloat16:
             return plain_sum(self, given)
         data = given.handle.data
-        found = _pairwise(data.ravel() if self.axis is None else np.moveaxis(data, self.axis, -1))
+        axis = None if self.axis is None else self.axis % data.ndim
+        found = _pairwise(data.ravel() if axis is None else np.moveaxis(data, axis, -1))
         if self.keep_dims:
-            found = found.reshape(
-                [1 if self.axis in (None, i) else n for i, n in enumerate(data.shape)]
-            )
+            found = found.reshape([1 if axis in (None, i) else n for i, n in enumerate(data.shape)])
         return self.to_tensor(found, given.dtype)
 
     def extremes(self: Any, given: Any, *operations: Any, **named: Any) -> Any:
@@ -192,7 +201,8 @@ def _mend_reductions(interpreter: Any) -> None:
         return (narrow, *place) if place else narrow
 
     def scan(self: Any, given: Any) -> Any:
-        if any(each.dtype.scalar == tl.bfloat16 for each in given):
+        by_bits = self.combine_fn in (tl.standard._sum_combine, tl.standard._prod_combine)
+        if by_bits and any(each.dtype.scalar == tl.bfloat16 for each in given):
             raise NotImplementedError("Triton's interpreter has no running sums of bfloat16")
         return plain_scan(self, given)
 
@@ -209,12 +219,51 @@ def _pairwise(bits: Bits) -> Bits:
     return bits[..., 0]
 
 
-def _take_turns(interpreter: Any) -> None:
+def _mend_launches(interpreter: Any) -> None:
+    """Launches take turns, and numbers have the types that they are compiled with."""
     executor = interpreter.GridExecutor
     launch = executor.__call__
 
     def alone(self: Any, *arguments: Any, **named: Any) -> Any:
+        types = inspect.get_annotations(self.fn)
+        places = zip(self.arg_names, arguments, strict=False)
+        given = [_typed(interpreter, value, types.get(name)) for name, value in places]
+        named = {name: _typed(interpreter, named[name], types.get(name)) for name in named}
+        interpreter._normcheck_launched = True
         with _one_at_a_time:
-            return launch(self, *arguments, **named)
+            return launch(self, *given, **named)
 
     executor.__call__ = alone
+
+
+def _typed(interpreter: Any, value: object, annotation: object) -> object:
+    """Make a float the scalar of float32 that it is compiled as, or of the type it is said to be.
+
+    As a number of Python it would take the type of what it meets, bfloat16 or float64.
+    """
+    import triton.language as tl
+    from triton.runtime.jit import _normalize_ty
+
+    name = _normalize_ty(annotation) if annotation is not None else ""
+    if not isinstance(value, float) or name == "constexpr":
+        return value
+    types = {"fp16": tl.float16, "bf16": tl.bfloat16, "fp64": tl.float64}
+    dtype = types.get(name, tl.float32)
+    number = np.array([value])
+    data = (
+        narrowed(number)
+        if dtype == tl.bfloat16
+        else number.astype(interpreter._get_np_dtype(dtype))
+    )
+    return tl.core.tensor(interpreter.TensorHandle(data, dtype), dtype)
+
+
+def _mend_lengths(interpreter: Any) -> None:
+    """A number of turns is an array of one element, which NumPy 2.4 takes for no number."""
+    patch = interpreter._patch_lang_tensor
+
+    def mended(tensor: Any, *others: Any) -> None:
+        patch(tensor, *others)
+        tensor.__index__ = lambda self: int(self.handle.data.item())
+
+    interpreter._patch_lang_tensor = mended

@@ -268,7 +268,9 @@ def main() -> int:
                     sys.stdout.write(f"{line(figure)}\n")
                 # What was measured stays, whatever ends the next one.
                 if words.json:
-                    keep(words.json, words.device, found, raised)
+                    keep(words.json, words.device, found, raised, finished=False)
+    if words.json:
+        keep(words.json, words.device, found, raised, finished=True)
     missed = list(behind(found))
     sys.stdout.write("\n".join(["", *missed, f"{len(missed)} behind"]) + "\n")
     own = [said for said in raised if any(f": {name} raised" in said for name in (OURS, STRICT))]
@@ -287,11 +289,14 @@ def line(figure: Figure | str) -> str:
     )
 
 
-def keep(file: Path, device: str, found: list[Figure], raised: list[str]) -> None:
+def keep(
+    file: Path, device: str, found: list[Figure], raised: list[str], *, finished: bool
+) -> None:
     """Write all that was measured until now."""
     name = torch.cuda.get_device_name() if device == "cuda" else device
     document = {"device": name, "torch": torch.__version__, "behind": list(behind(found)),
-                "raised": raised, "figures": [asdict(each) for each in found]}  # fmt: skip
+                "raised": raised, "finished": finished,
+                "figures": [asdict(each) for each in found]}  # fmt: skip
     file.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 

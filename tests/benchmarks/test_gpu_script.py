@@ -17,6 +17,8 @@ def test_every_op_is_timed_in_both_directions(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     document = json.loads(file.read_text(encoding="utf-8"))
     found = document["figures"]
+    assert document["finished"]
+    assert document["raised"] == []
     assert len({each["op"] for each in found}) == 7
     for each in found:
         assert each["seconds"] > 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import normcheck
 from normcheck.cases.case import Case
 from normcheck.cases.materialise import materialise
 from normcheck.execution.in_process import InProcess
@@ -15,6 +16,7 @@ from normcheck.execution.observation import Observation, Trouble
 from normcheck.execution.watchdog import Watchdog
 from normcheck.ops import catalogue
 from normcheck.policy import Policy
+from normcheck.properties.failure_modes import catalogue as failure_modes
 from normcheck.targets.target import adapt
 
 CASE = Case.parse("nc1:rms_norm/f32/2x3x5/plain/dims=2")
@@ -99,3 +101,14 @@ def test_another_error_of_a_backward_is_a_refusal() -> None:
     raised = observed(on_torch(refusing)).raised
     assert raised is not None
     assert raised.trouble is Trouble.REFUSED
+
+
+def test_the_property_of_gradients_tells_them_by_itself() -> None:
+    mode = failure_modes.find("layer_norm_flat_parameter_gradients")
+    record = normcheck.run(
+        mode.target, op=mode.op, dtypes=["float32"], profile="quick", properties=["gradients"],
+        verdict_only=True,
+    )  # fmt: skip
+    told = [failure.message for failure in record.checks[0].failures]
+    assert any("returned an invalid gradient at index 1" in message for message in told)
+    assert record.unsupported == []

@@ -40,6 +40,31 @@ def operations(x, y, results, truths, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def shifted(x, results, exact, single, double: tl.float64, BLOCK: tl.constexpr):
+    """Add a float, of float32 unless it says otherwise, and leave both as float64."""
+    place = tl.arange(0, BLOCK)
+    tl.store(results + place, tl.load(x + place) + single)
+    tl.store(exact + place, tl.full((BLOCK,), 0.0, tl.float64) + single)
+    tl.store(exact + BLOCK + place, tl.full((BLOCK,), 0.0, tl.float64) + double)
+
+
+@triton.jit
+def largest_of(a, b):
+    """What a running maximum combines."""
+    return tl.maximum(a, b)
+
+
+@triton.jit
+def running(x, y, sums, BLOCK: tl.constexpr):
+    """Leave the running maximum, and sums along the last axis, kept as one."""
+    place = tl.arange(0, BLOCK)
+    a = tl.load(x + place)
+    tl.store(y + place, tl.associative_scan(a, 0, largest_of))
+    kept = tl.sum(tl.reshape(a, (32, BLOCK // 32)), axis=-1, keep_dims=True)
+    tl.store(sums + tl.arange(0, 32)[:, None], kept)
+
+
+@triton.jit
 def reductions(x, total, lines, largest, BLOCK: tl.constexpr):
     """Leave the sum of all, of lines, and the largest."""
     place = tl.arange(0, BLOCK)
@@ -100,7 +125,12 @@ def main() -> None:
     operations[(1,)](x, y, results, truths, BLOCK=BLOCK)
     total, largest, lines = (torch.empty(n, dtype=torch.bfloat16) for n in (1, 1, 32))
     reductions[(1,)](x, total, lines, largest, BLOCK=BLOCK)
+    sums, exact = torch.empty(BLOCK), torch.empty(2, BLOCK, dtype=torch.float64)
+    shifted[(1,)](x, sums, exact, 1e-5, 1e-5, BLOCK=BLOCK)
+    maxima, kept = torch.empty(BLOCK, dtype=torch.bfloat16), torch.empty(32, dtype=torch.bfloat16)
+    running[(1,)](x, maxima, kept, BLOCK=BLOCK)
     found = {
+        "sums": sums, "exact": exact, "maxima": maxima, "kept": kept,
         "x": x, "y": y, "results": results, "truths": truths, "total": total, "lines": lines,
         "largest": largest, "places": places_of_two_threads(),
     }  # fmt: skip

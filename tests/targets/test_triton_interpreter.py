@@ -100,6 +100,22 @@ def test_sums_are_rounded_at_each_addition(interpreted: dict[str, Any]) -> None:
     assert torch.equal(interpreted["largest"], x.max()[None])
 
 
+def test_a_float_has_the_type_that_it_is_compiled_with(interpreted: dict[str, Any]) -> None:
+    # A sum of bfloat16 and float32 is of float32: bfloat16 would round 1e-5 away.
+    assert torch.equal(interpreted["sums"], interpreted["x"].float() + torch.tensor(1e-5))
+    single, double = interpreted["exact"]
+    assert single.unique().tolist() == [torch.tensor(1e-5).item()]
+    assert double.unique().tolist() == [1e-5]
+
+
+def test_scans_that_combine_by_operations_are_right(interpreted: dict[str, Any]) -> None:
+    assert torch.equal(interpreted["maxima"], interpreted["x"].cummax(0).values)
+
+
+def test_an_axis_counted_from_the_end_is_kept(interpreted: dict[str, Any]) -> None:
+    assert torch.equal(interpreted["kept"], interpreted["lines"])
+
+
 def test_two_threads_keep_their_places_in_the_grid(interpreted: dict[str, Any]) -> None:
     assert torch.equal(interpreted["places"], torch.arange(200).int().expand(6, 200))
 
@@ -110,7 +126,7 @@ def test_what_is_not_mended_is_refused(interpreted: dict[str, Any]) -> None:
 
 def test_a_reader_is_told(interpreted: dict[str, Any]) -> None:
     assert interpreted["note"] == (
-        "judged in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
+        "Triton kernels run in Triton's interpreter, with bfloat16 rounded as a GPU rounds it"
     )
 
 
@@ -148,7 +164,7 @@ def test_a_failure_is_seen_again_in_the_interpreter(tmp_path: Path) -> None:
     done = run_python(words, tmp_path, os.environ | {"TRITON_INTERPRET": "1"})
     assert done.returncode == 1, done.stderr
     assert "TRITON_INTERPRET=1 normcheck repro wrong.py:l2_norm nc1:" in done.stdout
-    assert "judged in Triton's interpreter, with bfloat16" in done.stdout
+    assert "Triton kernels run in Triton's interpreter, with bfloat16" in done.stdout
     record = Record.model_validate_json((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert record.command.startswith("TRITON_INTERPRET=1 normcheck run wrong.py:l2_norm ")
     again = [*record.checks[0].failures[0].case.split(), "--script"]
@@ -160,3 +176,33 @@ def test_a_failure_is_seen_again_in_the_interpreter(tmp_path: Path) -> None:
     shown = run_python(["shown.py"], tmp_path, os.environ)
     assert shown.returncode == 0, shown.stderr
     assert float(shown.stdout) == record.checks[0].failures[0].computed
+
+
+PLAIN = """
+import torch
+
+def l2_norm(x, eps=1e-12):
+    return x.clone()
+"""
+
+
+def test_what_has_no_kernel_of_triton_is_told_as_ever(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    (tmp_path / "plain.py").write_text(PLAIN, encoding="utf-8")
+    words = ["-m", "normcheck", "run", "plain.py:l2_norm", "--dtype", "bfloat16", "-j", "1"]
+    words += ["--profile", "quick", "--property", "forward_accuracy", "--verdict-only"]
+    done = run_python(words, tmp_path, os.environ | {"TRITON_INTERPRET": "1"})
+    assert done.returncode == 1, done.stderr
+    assert "reproduce normcheck repro plain.py:l2_norm nc1:" in done.stdout
+    assert "without normcheck (torch alone):" in done.stdout
+
+
+def test_why_there_is_no_script_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
+    words = ["-m", "normcheck", "repro", "wrong.py:l2_norm", "nc1:l2_norm/bf16/2x8/plain"]
+    done = run_python(
+        [*words, "--script"], tmp_path, os.environ | {"TRITON_INTERPRET": "1"}
+    )  # fmt: skip
+    assert done.stdout == ""
+    assert "Triton's interpreter gets its bfloat16 wrong without normcheck" in done.stderr
