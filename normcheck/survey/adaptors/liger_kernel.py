@@ -21,19 +21,6 @@ __all__ = [
 ]
 
 
-class _Scalar(float):
-    """Triton's interpreter passes a float as it is, where kernels expect a scalar with ``to``.
-
-    Compiled, it is a scalar of that type, and a weight in half precision plus a float32 scalar is
-    float32. A number of Python would leave the sum in half precision.
-    """
-
-    def to(self, dtype: object) -> object:
-        from triton import language
-
-        return language.full((), float(self), dtype)
-
-
 # The interpreter runs a program of Python for each row.
 _MOST_ROWS = 2048
 
@@ -70,16 +57,12 @@ def prepare() -> None:
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> object:
     """``LigerRMSNormFunction`` as Llama uses it, out of place."""
-    return _apply(
-        "rms_norm", "LigerRMSNormFunction", x, weight, _Scalar(eps), _Scalar(0.0), "llama", False
-    )
+    return _apply("rms_norm", "LigerRMSNormFunction", x, weight, eps, 0.0, "llama", False)
 
 
 def rms_norm_gemma(x: Tensor, weight: Tensor, eps: float) -> object:
     """``LigerRMSNormFunction`` as Gemma uses it, out of place."""
-    return _apply(
-        "rms_norm", "LigerRMSNormFunction", x, weight, _Scalar(eps), _Scalar(1.0), "gemma", False
-    )
+    return _apply("rms_norm", "LigerRMSNormFunction", x, weight, eps, 1.0, "gemma", False)
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> object:
@@ -87,7 +70,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     columns = x.shape[-1]
     weight = x.new_ones(columns) if weight is None else weight
     bias = x.new_zeros(columns) if bias is None else bias
-    return _apply("layer_norm", "LigerLayerNormFunction", x, weight, bias, _Scalar(eps))
+    return _apply("layer_norm", "LigerLayerNormFunction", x, weight, bias, eps)
 
 
 def group_norm(
@@ -106,7 +89,7 @@ def group_norm(
         bias,
         channels,
         num_groups,
-        _Scalar(eps),
+        eps,
     )
     return y.reshape(x.shape)
 
@@ -120,8 +103,8 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor | None, eps: float)
         x,
         residual,
         weight,
-        _Scalar(eps),
-        _Scalar(0.0),
+        eps,
+        0.0,
         "llama",
         False,
     )
